@@ -1,0 +1,44 @@
+# make repro: set up and run the whole workflow. make test: set up and run the tests. `make help` lists the rest.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+LOCKS := requirements.lock requirements-mongod.lock
+LOCK_HASH := $(shell cat $(LOCKS) scripts/setup.sh | sha256sum | cut -c1-16)
+
+export PATH := $(abspath $(BIN)):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export FIFTYONE_DO_NOT_TRACK := true
+export DO_NOT_TRACK := 1
+unexport PYTHONPATH
+
+.PHONY: help setup repro test lint ui app viz clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+
+setup:  ## make the virtual environment, once for each state of the lock file
+	@bash scripts/setup.sh "$(PYTHON)" "$(VENV)" "$(LOCK_HASH)"
+
+repro: setup  ## run what has changed of the six stages, from pictures to a registered codec
+	@dvc repro
+	@python scripts/summary.py
+
+test: setup  ## run the tests
+	@python -m pytest
+
+lint: setup  ## check format, style, types and import rules
+	@ruff format --check . && ruff check . && mypy && lint-imports
+
+ui: setup  ## compare runs and models in MLflow's UI
+	@mlflow ui --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" --host 127.0.0.1
+
+app: setup  ## look at the curated pictures and boxes in FiftyOne's App
+	@python -m balle_li.datasets.app
+
+viz: setup  ## draw the pipelines with Kedro-Viz (an optional extra, in a virtual environment of its own)
+	@bash scripts/viz.sh "$(PYTHON)" .viz
+
+clean:  ## remove virtual environments; data, models and runs stay
+	@rm -rf .venv .viz build

@@ -1,0 +1,18 @@
+"""From what was downloaded, the pictures and boxes worth training on and measuring with."""
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.folder import Fill
+
+
+def curate(raw: Path, curate: dict[str, Any], seed: int) -> Fill:
+    from balle_li.configuration import from_mapping
+    from balle_li.datasets import curation
+
+    config = from_mapping(curation.CurationConfig, curate, "curate")
+
+    def fill(folder: Path) -> None:
+        curation.curate(raw, config, seed, folder)
+
+    return fill

@@ -1,0 +1,31 @@
+"""The codec measured on the test pictures, through real files, beside JPEG."""
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.folder import Fill
+
+
+def evaluate(
+    raw: Path,
+    curated: Path,
+    model: Path,
+    mlflow_run: dict[str, str],
+    evaluate: dict[str, Any],
+    class_weights: dict[str, float],
+    parameters: dict[str, Any],
+) -> Fill:
+    from balle_li.configuration import from_mapping
+    from balle_li.evaluation.config import EvaluationConfig
+
+    config = from_mapping(EvaluationConfig, evaluate, "evaluate")
+
+    def fill(folder: Path) -> None:
+        from balle_li.evaluation.evaluate import evaluate
+
+        from balle_li.tracking import provenance, run
+
+        with run.attached(mlflow_run["run_id"], parameters, provenance.tags(Path.cwd())) as log:
+            evaluate(raw, curated, model, config, class_weights, folder, log)
+
+    return fill

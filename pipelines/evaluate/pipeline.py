@@ -1,0 +1,10 @@
+"""evaluate: data/01_raw, data/02_curated, data/04_models -> data/05_reports/evaluation"""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from pipelines.evaluate import nodes
+
+
+def create_pipeline() -> Pipeline:
+    inputs = ["raw", "curated", "model", "mlflow_run", "params:evaluate", "params:class_weights", "parameters"]
+    return pipeline([node(nodes.evaluate, inputs, "evaluation", name="evaluate")])

@@ -1,0 +1,128 @@
+"""Entropy coding of integer latents with integer tables: asymmetric numeral systems, one call per table row.
+
+docs/bitstream.md specifies the coded bytes; the `constriction` package does the arithmetic. That package takes
+floating-point probabilities and rounds them to integers summing to 2^24 by
+
+    cumulative(i) = floor(scale * sum of p_j for j < i) + i,   scale = (2^24 - n) / sum of all p_j
+
+for n symbols. Given the whole numbers p_i = k_i - 1, where the k_i sum to 2^24, scale is exactly 1 and the model is
+exactly k: no rounding takes part, on any machine.
+"""
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from balle_li.codec.tables import MAX_ABSOLUTE_SYMBOL, MAX_PRECISION, Tables
+from balle_li.errors import BitstreamError
+
+_MAX_VARINT_BYTES = 5
+
+
+class EntropyCoder:
+    """Codes integer arrays (rows, n) whose row c follows row c of `tables`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self._models = [
+            constriction.stream.model.Categorical(_weights(tables, row), perfect=False) for row in range(tables.rows)
+        ]
+        # Bits that n values of a row take at least. A row whose likeliest symbol is its first can be free while the
+        # coder's state is still zero, so it promises nothing.
+        likeliest = tables.frequencies.argmax(axis=1)
+        costs = tables.bits()[np.arange(tables.rows), likeliest]
+        self._least_bits = float(np.where(likeliest > 0, costs, 0.0).sum())
+        self._costs = tables.bits()
+
+    def encode(self, values: NDArray[np.integer]) -> tuple[bytes, bytes]:
+        """Code `values` (rows, n), clipped to 16 bits; returns the coded symbols and the values outside the tables."""
+        coder = constriction.stream.stack.AnsCoder()
+        outside = []
+        for row in reversed(range(self.tables.rows)):  # a stack: what is coded last is decoded first
+            symbols, escaped = self._symbols(values[row], row)
+            coder.encode_reverse(symbols, self._models[row])
+            outside.append(escaped)
+        words = coder.get_compressed().astype("<u4")
+        return words.tobytes().rstrip(b"\0"), _pack_varints(np.concatenate(outside[::-1]))
+
+    def decode(self, coded: bytes, outside: bytes, count: int) -> NDArray[np.int16]:
+        """The (rows, count) values that `encode` took. Raises BitstreamError when the bytes cannot be such a coding."""
+        if count * self._least_bits > 8 * len(coded) + 64:
+            raise BitstreamError("the stream is too short for a picture of its size; it is damaged")
+        words = np.frombuffer(coded + bytes(-len(coded) % 4), dtype="<u4").astype(np.uint32)
+        if len(words) and words[-1] == 0:
+            raise BitstreamError("the coded latents end in zeros; the stream is damaged")
+        coder = constriction.stream.stack.AnsCoder(words)
+        values = np.empty((self.tables.rows, count), dtype=np.int16)
+        escaped = []
+        for row, model in enumerate(self._models):
+            symbols = coder.decode(model, count)
+            escaped.append(np.flatnonzero(symbols == self.tables.length[row] - 1))
+            values[row] = symbols + self.tables.offset[row]
+        if not coder.is_empty():
+            raise BitstreamError("the coded latents hold more than the picture needs; the stream is damaged")
+        counts = [len(where) for where in escaped]
+        replacements = np.split(_unpack_varints(outside, sum(counts)), np.cumsum(counts)[:-1])
+        for row, (where, codes) in enumerate(zip(escaped, replacements, strict=True)):
+            values[row, where] = self._escaped_values(codes, row)
+        return values
+
+    def bits(self, values: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Bits per column (n,) that `values` (rows, n) cost by the tables, values outside them included."""
+        total = np.zeros(values.shape[1])
+        for row in range(self.tables.rows):
+            symbols, escaped = self._symbols(values[row], row)
+            total += self._costs[row, symbols]
+            total[symbols == self.tables.length[row] - 1] += 8 * _varint_bytes(escaped)
+        return total.astype(np.float32)
+
+    def _symbols(self, values: NDArray[np.integer], row: int) -> tuple[NDArray[np.int32], NDArray[np.uint32]]:
+        """Table symbols (n,) of a row of values, and the codes of those that had to be escaped."""
+        escape = self.tables.length[row] - 1
+        symbols = np.clip(values, -MAX_ABSOLUTE_SYMBOL, MAX_ABSOLUTE_SYMBOL).astype(np.int32) - self.tables.offset[row]
+        inside = (symbols >= 0) & (symbols < escape)
+        distances = symbols[~inside]
+        codes = np.where(distances < 0, -2 * distances - 1, 2 * (distances - escape)).astype(np.uint32)
+        return np.where(inside, symbols, escape).astype(np.int32), codes
+
+    def _escaped_values(self, codes: NDArray[np.int64], row: int) -> NDArray[np.int64]:
+        escape = self.tables.length[row] - 1
+        symbols = np.where(codes % 2 == 1, -(codes + 1) // 2, codes // 2 + escape)
+        values = symbols + self.tables.offset[row]
+        if len(values) and np.abs(values).max() > MAX_ABSOLUTE_SYMBOL:
+            raise BitstreamError("a latent is out of range; the stream is damaged")
+        return values
+
+
+def _weights(tables: Tables, row: int) -> NDArray[np.float64]:
+    frequencies = tables.frequencies[row, : tables.length[row]].astype(np.int64) << (MAX_PRECISION - tables.precision)
+    return (frequencies - 1).astype(np.float64)
+
+
+def _varint_bytes(codes: NDArray[np.integer]) -> NDArray[np.int64]:
+    return 1 + sum((codes >> 7 * place > 0).astype(np.int64) for place in range(1, _MAX_VARINT_BYTES))
+
+
+def _pack_varints(codes: NDArray[np.uint32]) -> bytes:
+    """Little-endian base-128 numbers, the high bit set on all bytes but the last."""
+    if not len(codes):
+        return b""
+    size = _varint_bytes(codes)[:, None]
+    place = np.arange(_MAX_VARINT_BYTES)
+    digits = (codes.astype(np.uint64)[:, None] >> (7 * place).astype(np.uint64)) & np.uint64(127)
+    more = np.where(place < size - 1, 128, 0).astype(np.uint64)
+    return (digits | more)[place < size].astype(np.uint8).tobytes()
+
+
+def _unpack_varints(data: bytes, count: int) -> NDArray[np.int64]:
+    octets = np.frombuffer(data, dtype=np.uint8)
+    ends = np.flatnonzero(octets < 128)
+    sizes = np.diff(ends, prepend=-1)
+    if len(ends) != count or (count and ends[-1] != len(octets) - 1) or (not count and len(octets)):
+        raise BitstreamError("the list of latents outside the tables has the wrong length; the stream is damaged")
+    if (sizes > _MAX_VARINT_BYTES).any():
+        raise BitstreamError("a latent is out of range; the stream is damaged")
+    starts = ends - sizes + 1
+    place = np.arange(len(octets)) - np.repeat(starts, sizes)
+    digits = (octets & 127).astype(np.int64) << (7 * place)
+    return np.add.reduceat(digits, starts) if count else digits

@@ -1,0 +1,98 @@
+"""From a plain mapping (a section of params.yaml) to a typed dataclass, with messages a person can act on."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from balle_li.errors import ConfigError
+
+Config = TypeVar("Config")
+
+
+def from_mapping(cls: type[Config], values: Mapping[str, Any], where: str) -> Config:
+    """Build the dataclass `cls` from `values`, nested dataclasses included.
+
+    `where` is the section's name in params.yaml, for messages ("train"). A field may be left out only if the
+    dataclass gives it a default. Ranges are the dataclass's own business, in `__post_init__`.
+
+    Raises ConfigError: a key is unknown or missing, or a value has the wrong type or range.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"params.yaml: {where} must be a mapping, not {values!r}")
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(fields)}"
+            raise ConfigError(f"params.yaml: {where}.{key} is unknown: {hint}")
+    arguments = {}
+    for name, field in fields.items():
+        if name in values:
+            arguments[name] = _convert(hints[name], values[name], f"{where}.{name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"params.yaml: {where}.{name} is missing")
+    try:
+        return cls(**arguments)
+    except ConfigError as error:
+        raise ConfigError(f"params.yaml: {where}: {error}") from None
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ConfigError with `message` unless `condition` holds; for `__post_init__` checks."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_mapping(hint, value, where)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(arguments, value, where)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise ConfigError(f"params.yaml: {where} is {value!r}, must be one of {', '.join(map(str, arguments))}")
+        return value
+    if origin in (list, tuple):
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"params.yaml: {where} must be a list, not {value!r}")
+        return origin(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"params.yaml: {where} must be a mapping, not {value!r}")
+        return {str(key): _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    return _convert_scalar(hint, value, where)
+
+
+def _convert_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value is None and type(None) in options:
+        return None
+    failure = None
+    for option in options:
+        if option is type(None):
+            continue
+        try:
+            return _convert(option, value, where)
+        except ConfigError as error:
+            failure = error
+    assert failure is not None
+    raise failure
+
+
+def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
+    if hint is Any:
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if isinstance(value, hint) and not (hint in (int, float) and isinstance(value, bool)):
+        return value
+    raise ConfigError(f"params.yaml: {where} must be of type {hint.__name__}, not {value!r}")

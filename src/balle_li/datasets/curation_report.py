@@ -1,0 +1,141 @@
+"""What curation did, in figures (`report.json`) and on one page (`report.png`)."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from balle_li.datasets.curation_rules import REASONS
+from balle_li.datasets.manifest import DroppedRow, IndexRow, ManifestRow
+from balle_li.datasets.splits import SPLITS
+from balle_li.files import atomic_path, write_json
+
+SIDE_EDGES = (0, 256, 512, 768, 1024, 1536, 2048, 3072, 4096)  # pixels; the last bin has no upper end
+AREA_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  # shares of the picture; the last bin ends at 1
+CLASSES_SHOWN = 20
+
+KEPT, DROPPED = "#2a6f97", "#c1666b"
+SPLIT_COLOURS = {"train": "#2a6f97", "validation": "#e9a03b", "test": "#6a994e"}
+
+
+def write(
+    folder: Path, rows: Sequence[IndexRow], manifest: Sequence[ManifestRow], dropped: Sequence[DroppedRow]
+) -> None:
+    """Write `folder/report.json` and `folder/report.png`."""
+    report = summary(rows, manifest, dropped)
+    write_json(folder / "report.json", report)
+    _draw(report, folder / "report.png")
+
+
+def summary(
+    rows: Sequence[IndexRow], manifest: Sequence[ManifestRow], dropped: Sequence[DroppedRow]
+) -> dict[str, Any]:
+    """Counts of pictures and boxes by reason, split, class and size; every undecodable picture by name."""
+    reasons = Counter(row["reason"] for row in dropped)
+    members = {split: [row for row in manifest if row["split"] == split] for split in SPLITS}
+    sides = {split: [min(row["width"], row["height"]) for row in found] for split, found in members.items()}
+    return {
+        "pictures": {"found": len(rows), "kept": len(manifest)},
+        "boxes": {"found": _count_boxes(rows), "kept": _count_boxes(manifest)},
+        "dropped": {reason: reasons[reason] for reason in REASONS},
+        "undecodable": {row["path"]: row["detail"] for row in dropped if row["reason"] == "undecodable"},
+        "splits": {split: {"pictures": len(found), "boxes": _count_boxes(found)} for split, found in members.items()},
+        "classes": _classes(manifest),
+        "shorter_side": {"edges": SIDE_EDGES, **{split: _bins(sides[split], SIDE_EDGES) for split in SPLITS}},
+        "box_area": {
+            "edges": AREA_EDGES,
+            "boxes": _bins((box.area for row in manifest for box in row["boxes"]), AREA_EDGES),
+        },
+    }
+
+
+def _count_boxes(rows: Sequence[IndexRow] | Sequence[ManifestRow]) -> int:
+    return sum(len(row["boxes"]) for row in rows)
+
+
+def _classes(manifest: Iterable[ManifestRow]) -> dict[str, dict[str, int]]:
+    boxes: Counter[str] = Counter()
+    pictures: Counter[str] = Counter()
+    for row in manifest:
+        boxes.update(box.label for box in row["boxes"])
+        pictures.update({box.label for box in row["boxes"]})
+    return {label: {"pictures": pictures[label], "boxes": boxes[label]} for label in sorted(boxes)}
+
+
+def _bins(values: Iterable[float], edges: Sequence[float]) -> list[int]:
+    """How many values each bin holds; a bin has its lower edge, the last one has no upper edge."""
+    from bisect import bisect_right
+
+    counts = [0] * len(edges)
+    for value in values:
+        counts[bisect_right(edges, value) - 1] += 1
+    return counts
+
+
+def _draw(report: dict[str, Any], path: Path) -> None:
+    # The figure is made without pyplot, which would look for a display.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 8.5), dpi=100, layout="constrained")
+    (reasons, classes), (sides, areas) = figure.subplots(2, 2)
+    pictures, boxes = report["pictures"], report["boxes"]
+    figure.suptitle(
+        f"{pictures['kept']:,} of {pictures['found']:,} pictures kept, with {boxes['kept']:,} of {boxes['found']:,} boxes"
+    )
+    _draw_reasons(reasons, report)
+    _draw_classes(classes, report["classes"])
+    _draw_sides(sides, report["shorter_side"])
+    _draw_areas(areas, report["box_area"])
+    for axes in (reasons, classes, sides, areas):
+        axes.spines[["top", "right"]].set_visible(False)
+    with atomic_path(path) as part:
+        figure.savefig(part, format="png", metadata={"Software": None})
+
+
+def _draw_reasons(axes: Any, report: dict[str, Any]) -> None:
+    names = [*SPLITS, *REASONS]
+    counts = [report["splits"][split]["pictures"] for split in SPLITS] + [report["dropped"][name] for name in REASONS]
+    colours = [KEPT] * len(SPLITS) + [DROPPED] * len(REASONS)
+    bars = axes.barh([name.replace("_", " ") for name in names], counts, color=colours)
+    axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set(title="Kept by split (blue), dropped by reason (red)", xlabel="pictures")
+
+
+def _draw_classes(axes: Any, classes: dict[str, dict[str, int]]) -> None:
+    shown = sorted(classes, key=lambda label: (-classes[label]["boxes"], label))[:CLASSES_SHOWN]
+    more = len(classes) - len(shown)
+    axes.set_title(f"Boxes of the {len(shown)} most frequent of {len(classes)} classes" if more else "Boxes by class")
+    if not shown:
+        axes.text(0.5, 0.5, "no boxes", ha="center", va="center", transform=axes.transAxes)
+        axes.set(xticks=[], yticks=[])
+        return
+    bars = axes.barh(shown, [classes[label]["boxes"] for label in shown], color=KEPT)
+    axes.bar_label(bars, [f"in {classes[label]['pictures']:,}" for label in shown], padding=3, fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.tick_params(axis="y", labelsize=8)
+    axes.set_xlabel("boxes (in so many pictures)")
+
+
+def _draw_sides(axes: Any, sides: dict[str, list[int]]) -> None:
+    names = _bin_names([f"{edge}" for edge in sides["edges"]], last="{} or more")
+    bottom = [0] * len(names)
+    for split in SPLITS:
+        axes.bar(names, sides[split], bottom=bottom, color=SPLIT_COLOURS[split], label=split)
+        bottom = [low + count for low, count in zip(bottom, sides[split], strict=True)]
+    axes.legend(frameon=False)
+    axes.tick_params(axis="x", rotation=30)
+    axes.set(title="Kept pictures by shorter side", xlabel="pixels", ylabel="pictures")
+
+
+def _draw_areas(axes: Any, areas: dict[str, list[int]]) -> None:
+    names = _bin_names([f"{100 * edge:g}" for edge in areas["edges"]], last="{}–100")
+    bars = axes.bar(names, areas["boxes"], color=KEPT)
+    axes.bar_label(bars, [f"{count:,}" for count in areas["boxes"]], padding=2, fontsize=8)
+    axes.set(title="Kept boxes by area", xlabel="% of the picture", ylabel="boxes")
+
+
+def _bin_names(edges: Sequence[str], last: str) -> list[str]:
+    return [f"{low}–{high}" for low, high in zip(edges, edges[1:], strict=False)] + [last.format(edges[-1])]

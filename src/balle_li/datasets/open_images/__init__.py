@@ -1,0 +1,14 @@
+"""Open Images V7: a chosen, verified and labelled subset of its 1.9 million pictures with boxes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from balle_li.datasets.sources import OpenImagesConfig
+
+
+def download(config: "OpenImagesConfig", max_missing: float, seed: int, folder: Path) -> None:
+    """Bring the pictures that `config` and `seed` choose to `folder`; see `open_images.download.download`."""
+    from balle_li.datasets.open_images import download as story
+
+    story.download(config, max_missing, seed, folder)

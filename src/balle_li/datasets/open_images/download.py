@@ -1,0 +1,208 @@
+"""The way of Open Images' pictures to the raw folder, from start to end.
+
+What was fetched is kept in `<home>/.open-images`, outside the stage's own folder, which DVC empties before every run. So
+a run that was interrupted, or another selection, fetches only what is not there yet.
+"""
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from balle_li.boxes import Box
+from balle_li.datasets.attribution import write_attribution
+from balle_li.datasets.manifest import write_index
+from balle_li.datasets.open_images import classes as class_list
+from balle_li.datasets.open_images import endpoints, loader, metadata, pictures
+from balle_li.datasets.open_images.classes import Classes
+from balle_li.datasets.open_images.metadata import MetadataFile
+from balle_li.datasets.open_images.selection import Selection, Tables, picture_rows, select
+from balle_li.datasets.open_images.tables import BOX_COLUMNS, PICTURE_COLUMNS
+from balle_li.datasets.sources import OpenImagesConfig
+from balle_li.errors import DatasetError
+from balle_li.files import project_home, write_json
+from balle_li.progress import progress
+
+PREFACE = (
+    "Pictures of [Open Images V7](https://storage.googleapis.com/openimages/web/index.html), each by its author and under "
+    "its own licence. The annotations are by Google LLC under [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/)."
+)
+KEYS_IN_MESSAGE = 3
+
+
+def download(config: OpenImagesConfig, max_missing: float, seed: int, folder: Path) -> None:
+    """Bring the pictures that `config` and `seed` choose to `folder`: images/, index.parquet, report.json, ATTRIBUTION.md.
+
+    The same seed chooses the same pictures, whatever was fetched before. Pictures that cannot be had are left out and
+    listed in the report; they are not replaced by others.
+
+    Raises ConfigError: a class is unknown. Raises DatasetError: nothing fits the selection, the servers cannot be reached
+    or serve damaged metadata, or more than the share `max_missing` of the chosen pictures cannot be had.
+    """
+    cache = project_home() / ".open-images"
+    with _locked(cache):
+        staged = _stage_metadata(config.splits, cache / "metadata")
+        classes = class_list.read(staged[endpoints.CLASSES].path, staged[endpoints.HIERARCHY].path)
+        mids = classes.mids(config.classes, config.include_children) if config.classes else None
+        tables = {
+            split: Tables(staged[endpoints.BOXES[split]].path, staged[endpoints.PICTURES[split]].path)
+            for split in config.splits
+        }
+        selection = select(tables, mids, config.licences, config.max_samples, seed)
+        _check_selection(selection, config)
+        failures = _fetch_pictures(selection, cache / "pictures", config.workers)
+        report = _report(config, seed, mids, classes, staged, selection, failures)
+        _check_failures(failures, len(selection), max_missing, report, cache / "report.json")
+        _write(folder, _records(selection, failures, tables, classes, cache), cache / "pictures", report)
+
+
+@contextlib.contextmanager
+def _locked(cache: Path) -> Iterator[None]:
+    """Hold the cache against other processes of the project."""
+    cache.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(cache / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _say("another process is downloading Open Images for this project; waiting for it to finish")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _stage_metadata(splits: Sequence[str], folder: Path) -> dict[str, MetadataFile]:
+    columns: dict[str, Sequence[str]] = {endpoints.CLASSES: (), endpoints.HIERARCHY: ()}
+    for split in splits:
+        columns[endpoints.BOXES[split]] = BOX_COLUMNS
+        columns[endpoints.PICTURES[split]] = PICTURE_COLUMNS
+    return {path: metadata.stage(path, folder, names) for path, names in columns.items()}
+
+
+def _check_selection(selection: Selection, config: OpenImagesConfig) -> None:
+    if selection.found < config.max_samples:
+        wanted = f"a box of {', '.join(config.classes)}" if config.classes else "a box"
+        licence = f" and the licence {' or '.join(config.licences)}" if config.licences else ""
+        what = f"in {', '.join(config.splits)} with {wanted}{licence}"
+        if not selection.found:
+            raise DatasetError(f"Open Images has no picture {what}; choose other splits, classes or licences")
+        _say(f"Open Images has {selection.found} pictures {what}: taking all, fewer than max_samples={config.max_samples}")
+
+
+def _fetch_pictures(selection: Selection, folder: Path, workers: int) -> dict[str, str]:
+    keys = [endpoints.picture_key(split, image_id) for split, ids in selection.ids.items() for image_id in ids]
+    return pictures.fetch(keys, folder, workers)
+
+
+def _report(
+    config: OpenImagesConfig,
+    seed: int,
+    mids: Sequence[str] | None,
+    classes: Classes,
+    staged: Mapping[str, MetadataFile],
+    selection: Selection,
+    failures: Mapping[str, str],
+) -> dict[str, Any]:
+    """Holds nothing of the machine, the time or the mirror: the same pictures give the same report."""
+    return {
+        "source": "open-images-v7",
+        "seed": seed,
+        "splits": list(config.splits),
+        "classes": None if mids is None else sorted(classes.names[mid] for mid in mids),
+        "licences": list(config.licences),
+        "max_samples": config.max_samples,
+        "available": selection.found,
+        "chosen": {split: len(ids) for split, ids in selection.ids.items()},
+        "fetched": len(selection) - len(failures),
+        "missing": dict(failures),
+        "metadata": {path: {"bytes": file.bytes, "sha256": file.sha256} for path, file in sorted(staged.items())},
+    }
+
+
+def _check_failures(
+    failures: Mapping[str, str], chosen: int, max_missing: float, report: dict[str, Any], path: Path
+) -> None:
+    """Raises DatasetError when too much is missing, the report left at `path`: the stage's own folder may vanish."""
+    if not failures:
+        return
+    first = ", ".join(f"{key} ({reason})" for key, reason in list(failures.items())[:KEYS_IN_MESSAGE])
+    line = f"{len(failures)} of {chosen} Open Images pictures cannot be had: {first}"
+    if len(failures) > KEYS_IN_MESSAGE:
+        line += ", …"
+    if len(failures) > max_missing * chosen:
+        write_json(path, report)
+        raise DatasetError(
+            f"{line}; more than dataset.max_missing={max_missing:g} allows. {path} lists them; what came is kept: "
+            "run the same command again, or allow more"
+        )
+    _say(line)
+
+
+def _records(
+    selection: Selection, failures: Mapping[str, str], tables: Mapping[str, Tables], classes: Classes, cache: Path
+) -> list[dict[str, Any]]:
+    """The rows of index.parquet."""
+    had = {
+        split: [image_id for image_id in ids if endpoints.picture_key(split, image_id) not in failures]
+        for split, ids in selection.ids.items()
+    }
+    files = {
+        split: loader.SplitFiles(ids, tables[split].boxes, cache / "pictures" / split) for split, ids in had.items()
+    }
+    boxes = loader.load(files, classes, cache)
+    return [
+        _record(image_id, split, row, boxes[image_id])
+        for split, ids in had.items()
+        for image_id, row in sorted(picture_rows(tables[split].pictures, ids).items())
+    ]
+
+
+def _record(image_id: str, split: str, row: Mapping[str, str], boxes: list[Box]) -> dict[str, Any]:
+    return {
+        "image_id": image_id,
+        "path": f"images/{image_id}.jpg",
+        "source_url": row["OriginalURL"] or row["OriginalLandingURL"] or None,
+        "licence": row["License"] or None,
+        "author": row["Author"] or None,
+        "title": row["Title"] or None,
+        "rotation": float(row["Rotation"] or 0.0),
+        "source_split": split,
+        "boxes": boxes,
+    }
+
+
+def _write(folder: Path, records: Sequence[Mapping[str, Any]], fetched: Path, report: dict[str, Any]) -> None:
+    """Fill `folder`; the index comes last, so that a folder with an index is whole."""
+    index = folder / "index.parquet"
+    index.unlink(missing_ok=True)
+    shutil.rmtree(folder / "images", ignore_errors=True)
+    (folder / "images").mkdir(parents=True)
+    with progress("Copying pictures", len(records), "pictures") as advance:
+        for record in records:
+            key = endpoints.picture_key(record["source_split"], record["image_id"])
+            _copy(fetched / key, folder / record["path"])
+            advance(1)
+    write_json(folder / "report.json", report | {"boxes": sum(len(record["boxes"]) for record in records)})
+    write_attribution(folder / "ATTRIBUTION.md", records, PREFACE)
+    write_index(index, records)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A copy of its own, since DVC makes its files read-only; file systems that can share the blocks do so."""
+    with open(source, "rb") as reader, open(target, "wb") as writer:
+        left = os.fstat(reader.fileno()).st_size
+        try:
+            while left > 0 and (copied := os.copy_file_range(reader.fileno(), writer.fileno(), left)):
+                left -= copied
+        except OSError:
+            shutil.copyfileobj(reader, writer)

@@ -1,0 +1,131 @@
+"""The classical codecs that a model is compared with: each writes and reads real files, by the library that users have.
+
+Chroma is kept at full resolution (4:4:4) where a codec can; JPEG comes also as everyone meets it, with 4:2:0.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, features
+from PIL import __version__ as pillow_version
+
+from balle_li.errors import ConfigError
+
+Encode = Callable[[Image.Image, float, Path], None]
+Decode = Callable[[Path], Image.Image]
+
+
+@dataclass(frozen=True)
+class ClassicalCodec:
+    """A codec with one dial. `qualities` is its sweep, from small files to large ones."""
+
+    name: str
+    title: str
+    suffix: str
+    dial: str
+    """What the number stands for, and every setting that stays fixed."""
+    qualities: tuple[float, ...]
+    library: Callable[[], str]
+    """The encoder and its version: results of another version are measured anew."""
+    encode: Encode
+    """Write an RGB picture to a file at a quality of the dial."""
+    decode: Decode
+    """Read the file back as an RGB picture."""
+
+    def setting(self, quality: float) -> str:
+        """The whole setting in words, such as `quality 32, 4:2:0`."""
+        return self.dial.format(f"{quality:g}")
+
+
+def codec_names() -> list[str]:
+    """The names that `classical_codec` knows."""
+    return list(_CODECS)
+
+
+def classical_codec(name: str) -> ClassicalCodec:
+    """The codec of that name. Raises ConfigError when there is none."""
+    if name not in _CODECS:
+        raise ConfigError(f"classical codec {name!r} is unknown: known are {', '.join(_CODECS)}")
+    return _CODECS[name]
+
+
+def _decode_pillow(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def _jpeg_encoder(subsampling: str) -> Encode:
+    def encode(image: Image.Image, quality: float, path: Path) -> None:
+        image.save(path, "JPEG", quality=int(quality), subsampling=subsampling)
+
+    return encode
+
+
+def _encode_jpeg2000(image: Image.Image, quality: float, path: Path) -> None:
+    image.save(path, "JPEG2000", quality_mode="rates", quality_layers=[quality], irreversible=True)
+
+
+def _encode_webp(image: Image.Image, quality: float, path: Path) -> None:
+    image.save(path, "WEBP", quality=int(quality), method=6)
+
+
+def _encode_avif(image: Image.Image, quality: float, path: Path) -> None:
+    image.save(path, "AVIF", quality=int(quality), subsampling="4:4:4", speed=4)
+
+
+def _encode_hevc(image: Image.Image, quality: float, path: Path) -> None:
+    import pillow_heif
+
+    parameters = {"preset": "slow", "tune": "psnr"}
+    pillow_heif.from_pillow(image).save(path, quality=int(quality), chroma=444, enc_params=parameters)
+
+
+def _decode_hevc(path: Path) -> Image.Image:
+    import pillow_heif
+
+    image: Image.Image = pillow_heif.open_heif(path).to_pillow()
+    return image.convert("RGB")
+
+
+def _pillow_library(feature: str) -> Callable[[], str]:
+    return lambda: f"{feature} {features.version(feature)}, Pillow {pillow_version}"
+
+
+def _hevc_library() -> str:
+    import pillow_heif
+
+    return f"{pillow_heif.libheif_info()['encoders'].get('x265', 'x265')}, pillow-heif {pillow_heif.__version__}"
+
+
+_JPEG_QUALITIES = (4, 8, 12, 16, 20, 24, 32, 40, 50, 60, 70, 80, 90)
+
+_CODECS = {
+    codec.name: codec
+    for codec in (
+        ClassicalCodec(
+            "jpeg", "JPEG", ".jpg", "quality {}, 4:2:0", _JPEG_QUALITIES,
+            _pillow_library("libjpeg_turbo"), _jpeg_encoder("4:2:0"), _decode_pillow,
+        ),
+        ClassicalCodec(
+            "jpeg-444", "JPEG 4:4:4", ".jpg", "quality {}, 4:4:4", _JPEG_QUALITIES,
+            _pillow_library("libjpeg_turbo"), _jpeg_encoder("4:4:4"), _decode_pillow,
+        ),
+        ClassicalCodec(
+            "jpeg2000", "JPEG 2000", ".jp2", "ratio {}:1, 9/7 wavelet, 4:4:4", (192, 128, 96, 64, 48, 32, 24, 16, 12, 8),
+            _pillow_library("jpg_2000"), _encode_jpeg2000, _decode_pillow,
+        ),
+        ClassicalCodec(
+            "webp", "WebP", ".webp", "quality {}, method 6, 4:2:0", (1, 5, 10, 20, 35, 50, 65, 80, 90, 95),
+            _pillow_library("webp"), _encode_webp, _decode_pillow,
+        ),
+        ClassicalCodec(
+            "avif", "AVIF", ".avif", "quality {}, speed 4, 4:4:4", (5, 12, 20, 30, 40, 50, 60, 70, 80),
+            _pillow_library("avif"), _encode_avif, _decode_pillow,
+        ),
+        ClassicalCodec(
+            "hevc", "HEVC intra", ".heic", "quality {}, preset slow, tune psnr, 4:4:4", (2, 6, 10, 15, 20, 30, 40, 50, 60),
+            _hevc_library, _encode_hevc, _decode_hevc,
+        ),
+    )
+}  # fmt: skip

@@ -1,0 +1,70 @@
+"""Files and folders: written whole or not at all, and found from wherever a command runs."""
+
+import errno
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from balle_li.errors import BalleLiError
+
+
+def project_home() -> Path:
+    """The user's checkout: DVC names it when it runs a stage in a temporary workspace, else the current directory."""
+    return Path(os.environ.get("DVC_ROOT") or os.getcwd()).resolve()
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path` to write to; on success it takes the place of `path`, else it is removed.
+
+    Raises BalleLiError when the disk is full.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield part
+        os.replace(part, target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise BalleLiError(f"{target}: the disk is full; free some space and run the same command again") from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data` to `path` atomically."""
+    with atomic_path(path) as part:
+        part.write_bytes(data)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write `value` as indented JSON with sorted keys, atomically: equal values give equal bytes."""
+    write_bytes(path, (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file. Raises BalleLiError when it is missing or is not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BalleLiError(f"{path} does not exist") from None
+    except ValueError as error:
+        raise BalleLiError(f"{path} is not valid JSON ({error}); delete it and run its stage again") from None
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_fraction(seed: int, key: str) -> float:
+    """A number in [0, 1) that depends on `seed` and `key` alone: the project's way to choose at random, reproducibly."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:8], "big") / 2**64

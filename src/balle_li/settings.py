@@ -1,0 +1,31 @@
+"""Kedro's settings: parameters come from params.yaml at the root, failures end in one line."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from kedro.config import OmegaConfigLoader
+from omegaconf import OmegaConf
+
+from balle_li.hooks import OneLineErrors
+
+# Both spellings, --pipeline and --pipelines, are meant to work here.
+warnings.filterwarnings("ignore", message="Option '--pipeline' is deprecated")
+
+
+class ParamsYamlConfigLoader(OmegaConfigLoader):
+    """Reads the parameters from params.yaml beside conf/, the file that DVC reads too.
+
+    A symbolic link from conf/ to it would not do: in DVC's temporary workspaces Kedro takes it for a hidden file.
+    """
+
+    def __getitem__(self, key: str) -> Any:
+        if key != "parameters" or key in self:
+            return super().__getitem__(key)
+        values = OmegaConf.load(Path(self.conf_source).parent / "params.yaml")
+        merged = OmegaConf.merge(values, self.runtime_params or {})
+        return OmegaConf.to_container(merged, resolve=True)
+
+
+CONFIG_LOADER_CLASS = ParamsYamlConfigLoader
+HOOKS = (OneLineErrors(),)

@@ -1,0 +1,51 @@
+import errno
+
+import pytest
+
+from balle_li import files
+from balle_li.errors import BalleLiError
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), files.atomic_path(target) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    with pytest.raises(BalleLiError, match="the disk is full; free some space"), files.atomic_path(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_equal_values_give_equal_json(tmp_path):
+    files.write_json(tmp_path / "a", {"b": 1, "a": [1.5, "é"]})
+    files.write_json(tmp_path / "b", {"a": [1.5, "é"], "b": 1})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert files.read_json(tmp_path / "a") == {"a": [1.5, "é"], "b": 1}
+
+
+def test_broken_json_is_named(tmp_path):
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(BalleLiError, match=r"a\.json is not valid JSON"):
+        files.read_json(tmp_path / "a.json")
+    with pytest.raises(BalleLiError, match="does not exist"):
+        files.read_json(tmp_path / "b.json")
+
+
+def test_home_is_the_checkout_also_in_a_temporary_workspace_of_dvc(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    assert files.project_home() == tmp_path.resolve()
+    monkeypatch.setenv("DVC_ROOT", "/somewhere")
+    assert str(files.project_home()) == "/somewhere"
+
+
+def test_hash_fraction_is_uniform_and_depends_on_both_arguments():
+    values = [files.hash_fraction(0, str(i)) for i in range(2000)]
+    assert all(0 <= value < 1 for value in values)
+    assert 0.45 < sum(values) / len(values) < 0.55
+    assert files.hash_fraction(0, "1") == values[1] != files.hash_fraction(1, "1")

@@ -1,0 +1,116 @@
+"""The commands users type, run for real at a small size."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+HEADLINE = {"bpp", "psnr", "ms_ssim", "rd_cost"}
+
+
+def stages_run(output: str) -> list[str]:
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def test_repro_makes_everything_and_leaves_git_clean_but_for_the_lock(project):
+    assert (project.path / "data/05_reports/evaluation/metrics.json").is_file()
+    assert json.loads((project.path / "data/05_reports/registration.json").read_text())["promoted"] is True
+    assert project.run("git status --porcelain").stdout.split() == ["??", "dvc.lock"]
+    project.run("git add dvc.lock && git commit -qm lock")
+
+
+def test_repro_again_runs_nothing(project):
+    assert stages_run(project.run("dvc repro").stdout) == []
+
+
+def test_one_experiment_is_one_run_with_everything_in_it(project):
+    (run,) = project.mlflow_runs()
+    assert run.info.status == "FINISHED"
+    assert run.data.params["lmbda"] == "0.01" and run.data.params["train.steps"] == "30"
+    assert run.data.metrics.keys() >= HEADLINE
+    assert run.data.tags.keys() >= {"git.commit", "data.dvc_hash"}
+    files = {path.name for path in (project.path / "mlruns").rglob("*") if path.is_file()}
+    assert files >= {"rd_curve.png", "pictures.png", "MLmodel", "model.safetensors", "training.json"}
+
+
+def test_an_experiment_with_another_lmbda_retrains_and_measures_only(project):
+    answer = project.run("dvc exp run -n double -S lmbda=0.02")
+    assert stages_run(answer.stdout) == ["train", "evaluate", "register"]
+    runs = project.mlflow_runs()
+    assert [run.data.params["lmbda"] for run in runs] == ["0.01", "0.02"]
+    assert runs[1].data.tags["dvc.exp_name"] == "double"
+    shown = project.run("dvc exp show --only-changed --csv").stdout
+    assert "double" in shown and "lmbda" in shown and "0.02" in shown
+    registration = json.loads((project.path / "data/05_reports/registration.json").read_text())
+    assert registration["promoted"] is False and "lmbda" in registration["reason"]
+    project.run("git checkout -q params.yaml dvc.lock && dvc checkout -q")
+
+
+def test_queued_experiments_land_in_the_same_database(project):
+    before = len(project.mlflow_runs())
+    project.run("dvc exp run --queue -S 'lmbda=0.005,0.03'")
+    project.run("dvc queue start -j 2")
+    deadline = time.monotonic() + 300
+    while (status := project.run("dvc queue status").stdout).count("Success") < 2:
+        assert "Failed" not in status, project.run(
+            "dvc queue logs $(dvc queue status | awk '/Failed/{print $1}')"
+        ).stdout
+        assert time.monotonic() < deadline, status
+        time.sleep(2)
+    project.run("dvc queue stop --kill", check=False)
+    runs = project.mlflow_runs()[before:]
+    assert {run.data.params["lmbda"] for run in runs} == {"0.005", "0.03"}
+    assert all(run.info.status == "FINISHED" and run.data.metrics.keys() >= HEADLINE for run in runs)
+
+
+def test_a_killed_training_goes_on_where_it_was_in_the_same_run(project):
+    before = len(project.mlflow_runs())
+    command = "kedro run --pipeline train --params train.steps=400,train.checkpoint_minutes=0.02"
+    process = subprocess.Popen(
+        command, shell=True, cwd=project.path, env=project.environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list((project.path / ".train").glob("*/last*")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    answer = project.run(command)
+    assert "esum" in answer.stderr + answer.stdout, "it does not say that it resumes"
+    (run,) = project.mlflow_runs()[before:]
+    assert run.info.status == "FINISHED"
+    training = json.loads((project.path / "data/04_models/model/training.json").read_text())
+    assert training["steps"] == 400
+    assert not list((project.path / ".train").glob("*/last*"))
+    project.run("dvc checkout -q --force")
+
+
+def test_a_missing_stage_is_one_line_that_names_the_command(project):
+    (project.path / "data/03_patches").rename(project.path / "data/away")
+    answer = project.run("kedro run --pipeline train", check=False)
+    (project.path / "data/away").rename(project.path / "data/03_patches")
+    assert answer.returncode == 1
+    (line,) = answer.stderr.strip().splitlines()
+    assert line.startswith("Error: data/03_patches is not there yet: run `kedro run --pipeline patches` first")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("kedro run --pipeline train --params train.stepz=3", "train.stepz is unknown: did you mean 'steps'?"),
+        ("kedro run --pipeline train --params model.name=vgg", "model.name"),
+        ("kedro run --pipeline download --params dataset.source=flickr", "dataset.source is 'flickr', must be one of"),
+    ],
+)
+def test_a_wrong_parameter_is_one_line(project, command, message):
+    answer = project.run(command, check=False)
+    assert answer.returncode == 1
+    (line,) = [line for line in answer.stderr.splitlines() if line.startswith("Error: ")]
+    assert message in line
+    assert "Traceback" not in answer.stderr

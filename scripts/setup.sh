@@ -4,6 +4,7 @@ set -euo pipefail
 python=$1 venv=$2 hash=$3
 
 if [ "$(cat "$venv/.lock-hash" 2>/dev/null || true)" != "$hash" ]; then
+    python=$("$python" -c 'import sys; print(sys._base_executable)')  # not the one that is about to be removed
     "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || {
         echo "setup: Python 3.11 or 3.12 is needed, $("$python" --version) is not; try: make setup PYTHON=python3.11" >&2
         exit 1

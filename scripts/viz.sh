@@ -4,6 +4,7 @@ set -euo pipefail
 python=$1 venv=$2
 hash=$(sha256sum requirements-viz.lock | cut -c1-16)
 if [ "$(cat "$venv/.lock-hash" 2>/dev/null || true)" != "$hash" ]; then
+    python=$("$python" -c 'import sys; print(sys._base_executable)')
     rm -rf "$venv"
     "$python" -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement requirements-viz.lock

@@ -16,6 +16,13 @@ from numpy.typing import NDArray
 from balle_li.codec.tables import MAX_ABSOLUTE_SYMBOL, MAX_PRECISION, Tables
 from balle_li.errors import BitstreamError
 
+# The coder begins with this state and must return to it: with fewer bits, its first symbols would be coded at a cost
+# unlike their probabilities, and a stream's length would say nothing about how many symbols it can hold.
+_INITIAL_STATE = 2**31
+
+# Share of a symbol's ideal cost that the coder spends at least, from this state on.
+_LEAST_SHARE = 0.99
+
 _MAX_VARINT_BYTES = 5
 
 
@@ -27,16 +34,12 @@ class EntropyCoder:
         self._models = [
             constriction.stream.model.Categorical(_weights(tables, row), perfect=False) for row in range(tables.rows)
         ]
-        # Bits that n values of a row take at least. A row whose likeliest symbol is its first can be free while the
-        # coder's state is still zero, so it promises nothing.
-        likeliest = tables.frequencies.argmax(axis=1)
-        costs = tables.bits()[np.arange(tables.rows), likeliest]
-        self._least_bits = float(np.where(likeliest > 0, costs, 0.0).sum())
         self._costs = tables.bits()
+        self._least_bits = _LEAST_SHARE * float(self._costs.min(axis=1).sum())
 
     def encode(self, values: NDArray[np.integer]) -> tuple[bytes, bytes]:
         """Code `values` (rows, n), clipped to 16 bits; returns the coded symbols and the values outside the tables."""
-        coder = constriction.stream.stack.AnsCoder()
+        coder = constriction.stream.stack.AnsCoder(np.array([_INITIAL_STATE], dtype=np.uint32))
         outside = []
         for row in reversed(range(self.tables.rows)):  # a stack: what is coded last is decoded first
             symbols, escaped = self._symbols(values[row], row)
@@ -47,11 +50,11 @@ class EntropyCoder:
 
     def decode(self, coded: bytes, outside: bytes, count: int) -> NDArray[np.int16]:
         """The (rows, count) values that `encode` took. Raises BitstreamError when the bytes cannot be such a coding."""
-        if count * self._least_bits > 8 * len(coded) + 64:
+        if count * self._least_bits > 8 * len(coded):
             raise BitstreamError("the stream is too short for a picture of its size; it is damaged")
         words = np.frombuffer(coded + bytes(-len(coded) % 4), dtype="<u4").astype(np.uint32)
-        if len(words) and words[-1] == 0:
-            raise BitstreamError("the coded latents end in zeros; the stream is damaged")
+        if not len(words) or words[-1] == 0:
+            raise BitstreamError("the coded latents are empty or end in zeros; the stream is damaged")
         coder = constriction.stream.stack.AnsCoder(words)
         values = np.empty((self.tables.rows, count), dtype=np.int16)
         escaped = []
@@ -59,8 +62,8 @@ class EntropyCoder:
             symbols = coder.decode(model, count)
             escaped.append(np.flatnonzero(symbols == self.tables.length[row] - 1))
             values[row] = symbols + self.tables.offset[row]
-        if not coder.is_empty():
-            raise BitstreamError("the coded latents hold more than the picture needs; the stream is damaged")
+        if coder.get_compressed().tolist() != [_INITIAL_STATE]:
+            raise BitstreamError("the coded latents do not end where the picture does; the stream is damaged")
         counts = [len(where) for where in escaped]
         replacements = np.split(_unpack_varints(outside, sum(counts)), np.cumsum(counts)[:-1])
         for row, (where, codes) in enumerate(zip(escaped, replacements, strict=True)):

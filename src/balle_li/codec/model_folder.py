@@ -126,6 +126,10 @@ class ModelFolder:
         for name in {"g_s"}.union(*chains):
             if name not in networks:
                 raise BalleLiError(f"networks.{name} is missing")
+        ends = {chain[0]: networks[chain[0]][0]["type"] for chain in chains} | {"g_s": networks["g_s"][-1]["type"]}
+        for name, kind in ends.items():
+            if kind not in ("conv", "deconv"):
+                raise BalleLiError(f"{name} must have a convolution on the side of the pixels, not {kind}")
         if channels_out(networks["g_s"]) != 3 or scale(networks["g_s"]) != downsampling:
             raise BalleLiError(f"g_s must give 3 channels at {downsampling} times the latents' size")
         for chain in chains:

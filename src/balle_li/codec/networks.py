@@ -68,12 +68,15 @@ def build_network(layers: Sequence[Layer], weights: Mapping[str, Tensor], device
     return nn.Sequential(*modules).to(device=device, dtype=dtype, memory_format=torch.channels_last).eval()
 
 
-def fold_input_scale(layers: Sequence[Layer], weights: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
-    """The weights of the same network for inputs that are still to be multiplied by `factor`."""
-    folded = dict(weights)
-    first = next(index for index, layer in enumerate(layers) if layer["type"] in ("conv", "deconv"))
-    folded[f"{first}.weight"] = weights[f"{first}.weight"] * factor
-    return folded
+def fold_input_scale(weights: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+    """The weights of the same network for inputs that are still to be multiplied by `factor`; it begins with a convolution."""
+    return {**weights, "0.weight": weights["0.weight"] * factor}
+
+
+def fold_output_scale(layers: Sequence[Layer], weights: Mapping[str, Tensor], factor: float, shift: float) -> dict[str, Tensor]:
+    """The weights of the network that gives `factor` times the outputs plus `shift`; it ends with a convolution."""
+    weight, bias = f"{len(layers) - 1}.weight", f"{len(layers) - 1}.bias"
+    return {**weights, weight: weights[weight] * factor, bias: weights[bias] * factor + shift}
 
 
 def inference_dtype(device: torch.device) -> torch.dtype:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from balle_li.boxes import Box, upright_boxes, upright_turns
-from balle_li.datasets.curation_rules import REASONS, Drop
+from balle_li.datasets.curation_rules import REASONS, left
 from balle_li.datasets.fiftyone_database import connect, in_temporary_workspace
 from balle_li.datasets.inspection import Inspection
 from balle_li.datasets.manifest import IndexRow
@@ -90,18 +90,18 @@ def building(raw: Path, pictures: Iterable[Picture], total: int) -> Iterator[Any
             dataset.delete()
 
 
-def mark(dataset: Any, splits: Mapping[str, str], drops: Mapping[str, Drop]) -> None:
-    """Tag every kept picture with its split, every other with its reason; save a view for each."""
+def mark(dataset: Any, splits: Mapping[str, str]) -> None:
+    """Tag every kept picture with its split, and save a view for each split and for each reason of dropping."""
     from fiftyone import ViewField as F
 
     dataset.set_values("tags", {image_id: [split] for image_id, split in splits.items()}, key_field="image_id")
-    dataset.set_values("dropped", {image_id: drop.reason for image_id, drop in drops.items()}, key_field="image_id")
-    dataset.set_values("detail", {image_id: drop.detail for image_id, drop in drops.items()}, key_field="image_id")
-    dataset.save_view("kept", dataset.match(F("dropped") == None), description="Every picture of the manifest")  # noqa: E711
+    dataset.save_view("kept", left(dataset), description="Every picture of the manifest")
     for split in SPLITS:
         dataset.save_view(split, dataset.match_tags(split), description=f"The manifest's pictures for {split}")
-    for reason in sorted({drop.reason for drop in drops.values()}, key=REASONS.index):
-        dataset.save_view(f"dropped: {reason}", dataset.match(F("dropped") == reason), description="Not in the manifest")
+    for reason in sorted(dataset.distinct("dropped"), key=REASONS.index):
+        dataset.save_view(
+            f"dropped: {reason}", dataset.match(F("dropped") == reason), description="Not in the manifest"
+        )
 
 
 def publish(dataset: Any, raw: Path, manifest_sha256: str) -> None:

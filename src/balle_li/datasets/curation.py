@@ -76,7 +76,7 @@ def curate(raw: Path, config: CurationConfig, seed: int, folder: Path) -> None:
         write_manifest(folder / "manifest.parquet", manifest)
         write_dropped(folder / "dropped.parquet", dropped)
         curation_report.write(folder, rows, manifest, dropped)
-        curated_dataset.mark(dataset, verdict.splits, verdict.drops)
+        curated_dataset.mark(dataset, verdict.splits)
         curated_dataset.publish(dataset, raw, sha256_file(folder / "manifest.parquet"))
 
 

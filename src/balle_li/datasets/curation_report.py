@@ -1,7 +1,9 @@
 """What curation did, in figures (`report.json`) and on one page (`report.png`)."""
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,7 @@ def write(
     _draw(report, folder / "report.png")
 
 
-def summary(
-    rows: Sequence[IndexRow], manifest: Sequence[ManifestRow], dropped: Sequence[DroppedRow]
-) -> dict[str, Any]:
+def summary(rows: Sequence[IndexRow], manifest: Sequence[ManifestRow], dropped: Sequence[DroppedRow]) -> dict[str, Any]:
     """Counts of pictures and boxes by reason, split, class and size; every undecodable picture by name."""
     reasons = Counter(row["reason"] for row in dropped)
     members = {split: [row for row in manifest if row["split"] == split] for split in SPLITS}
@@ -64,8 +64,6 @@ def _classes(manifest: Iterable[ManifestRow]) -> dict[str, dict[str, int]]:
 
 def _bins(values: Iterable[float], edges: Sequence[float]) -> list[int]:
     """How many values each bin holds; a bin has its lower edge, the last one has no upper edge."""
-    from bisect import bisect_right
-
     counts = [0] * len(edges)
     for value in values:
         counts[bisect_right(edges, value) - 1] += 1
@@ -138,4 +136,4 @@ def _draw_areas(axes: Any, areas: dict[str, list[int]]) -> None:
 
 
 def _bin_names(edges: Sequence[str], last: str) -> list[str]:
-    return [f"{low}–{high}" for low, high in zip(edges, edges[1:], strict=False)] + [last.format(edges[-1])]
+    return [f"{low}–{high}" for low, high in pairwise(edges)] + [last.format(edges[-1])]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -54,57 +54,67 @@ def check_classes(classes: Sequence[str], rows: Iterable[IndexRow]) -> None:
 
 
 def judge(dataset: Any, inspections: Mapping[str, Inspection | str], config: CurationConfig, seed: int) -> Verdict:
-    """Keep or drop every picture of the FiftyOne dataset and every box, and give the kept ones a split.
+    """Keep or drop every picture of the FiftyOne dataset and every box, and give the kept pictures a split.
 
-    Filtered boxes are deleted from the dataset. Raises DatasetError: fewer pictures are left than there are splits.
+    The fields `dropped` and `detail` of the dataset say why a picture is dropped; filtered boxes are deleted from it.
+    Raises DatasetError: fewer pictures are left than there are splits.
     """
     drops: dict[str, Drop] = {}
-    view = _drop_by_file(dataset, config, drops)
-    view = _filter_boxes(view, config)
-    view = _drop_by_class(view, config, drops)
-    remaining = _measured(view.values("image_id"), inspections)
-    for image_id, twin in exact_duplicates(remaining).items():
-        drops[image_id] = Drop("exact_duplicate", f"the same file as {twin}")
-        del remaining[image_id]
-    if config.near_duplicate_bits >= 0:
-        for image_id, twin in near_duplicates(remaining, config.near_duplicate_bits).items():
-            drops[image_id] = Drop("near_duplicate", f"looks like {twin}")
-            del remaining[image_id]
-    view = view.match(_image_id_in(remaining))
-    if config.max_per_class:
-        labels = dict(zip(*view.values(["image_id", "boxes.detections.label"]), strict=True))
-        for image_id, label in _over_class_cap(labels, config.max_per_class, seed).items():
-            drops[image_id] = Drop("over_class_cap", f"there are {config.max_per_class} other pictures of {label}")
-            del remaining[image_id]
-        view = view.match(_image_id_in(remaining))
-    _check_enough(len(remaining), drops)
-    numbers = dict(zip(*view.values(["image_id", "boxes.detections.number"]), strict=True))
+
+    def drop(reason: str, details: Mapping[str, str]) -> None:
+        drops.update({image_id: Drop(reason, detail) for image_id, detail in details.items()})
+        dataset.set_values("dropped", dict.fromkeys(details, reason), key_field="image_id")
+        dataset.set_values("detail", dict(details), key_field="image_id")
+
+    for reason, find in (("undecodable", _undecodable), ("too_small", _too_small), ("low_jpeg_quality", _low_quality)):
+        drop(reason, find(left(dataset), config))
+    _filter_boxes(left(dataset), config)
+    drop("no_boxes_of_class", _without_boxes(left(dataset), config))
+    exact = exact_duplicates(_measured(left(dataset), inspections))
+    drop("exact_duplicate", {image_id: f"the same file as {twin}" for image_id, twin in exact.items()})
+    near = near_duplicates(_measured(left(dataset), inspections), config.near_duplicate_bits)
+    drop("near_duplicate", {image_id: f"looks like {twin}" for image_id, twin in near.items()})
+    drop("over_class_cap", _over_class_cap(_labels(left(dataset)), config.max_per_class, seed))
+
+    image_ids, numbers = left(dataset).values(["image_id", "boxes.detections.number"])
+    _check_enough(len(image_ids), drops)
     return Verdict(
-        splits=assign_splits(remaining, config.split, seed),
-        boxes={image_id: list(kept or []) for image_id, kept in numbers.items()},
+        splits=assign_splits(image_ids, config.split, seed),
+        boxes={image_id: list(kept or ()) for image_id, kept in zip(image_ids, numbers, strict=True)},
         drops=drops,
     )
 
 
-def _drop_by_file(view: Any, config: CurationConfig, drops: dict[str, Drop]) -> Any:
-    """Drop by what the files are: not decodable, too small, too strongly compressed."""
+def left(dataset: Any) -> Any:
+    """The view of the pictures that no reason has dropped."""
     from fiftyone import ViewField as F
 
-    side = F("shorter_side")
+    return dataset.match(~F("dropped").exists())
+
+
+def _undecodable(view: Any, config: CurationConfig) -> dict[str, str]:
+    from fiftyone import ViewField as F
+
+    return dict(zip(*view.match(F("problem").exists()).values(["image_id", "problem"]), strict=True))
+
+
+def _too_small(view: Any, config: CurationConfig) -> dict[str, str]:
+    from fiftyone import ViewField as F
+
+    image_ids, sides = view.match(F("shorter_side") < config.min_side).values(["image_id", "shorter_side"])
+    return {image_id: f"its shorter side has {side} pixels" for image_id, side in zip(image_ids, sides, strict=True)}
+
+
+def _low_quality(view: Any, config: CurationConfig) -> dict[str, str]:
+    from fiftyone import ViewField as F
+
     quality = F("jpeg_quality")
-    rules = (
-        ("undecodable", F("problem") != None, "problem", "{}"),  # noqa: E711 -- an expression, not a comparison
-        ("too_small", side < config.min_side, "shorter_side", "its shorter side has {} pixels"),
-        ("low_jpeg_quality", (quality != None) & (quality < config.min_jpeg_quality), "jpeg_quality", "quality {}"),  # noqa: E711
-    )
-    for reason, fault, field, detail in rules:
-        for image_id, value in zip(*view.match(fault).values(["image_id", field]), strict=True):
-            drops[image_id] = Drop(reason, detail.format(value))
-        view = view.match(~fault)
-    return view
+    low = view.match(quality.exists() & (quality < config.min_jpeg_quality))
+    image_ids, qualities = low.values(["image_id", "jpeg_quality"])
+    return {image_id: f"quality {quality}" for image_id, quality in zip(image_ids, qualities, strict=True)}
 
 
-def _filter_boxes(view: Any, config: CurationConfig) -> Any:
+def _filter_boxes(view: Any, config: CurationConfig) -> None:
     from fiftyone import ViewField as F
 
     keep = F("bounding_box")[2] * F("bounding_box")[3] >= config.min_box_area
@@ -115,57 +125,50 @@ def _filter_boxes(view: Any, config: CurationConfig) -> Any:
     if not config.keep_depictions:
         keep &= ~F("is_depiction")
     view.filter_labels("boxes", keep, only_matches=False).save("boxes")
-    return view
 
 
-def _drop_by_class(view: Any, config: CurationConfig, drops: dict[str, Drop]) -> Any:
+def _without_boxes(view: Any, config: CurationConfig) -> dict[str, str]:
     from fiftyone import ViewField as F
 
     if not config.classes:
-        return view
-    empty = F("boxes.detections").length() == 0
-    for image_id in view.match(empty).values("image_id"):
-        drops[image_id] = Drop("no_boxes_of_class", "no box of curate.classes, or none that passes the filters of boxes")
-    return view.match(~empty)
+        return {}
+    empty = view.match(F("boxes.detections").length() == 0)
+    return dict.fromkeys(empty.values("image_id"), "no box of curate.classes, or none that passes the other filters")
 
 
-def _measured(image_ids: Iterable[str], inspections: Mapping[str, Inspection | str]) -> dict[str, Inspection]:
-    pictures = {}
-    for image_id in image_ids:
-        inspection = inspections[image_id]
-        if isinstance(inspection, Inspection):
-            pictures[image_id] = inspection
-    return pictures
+def _labels(view: Any) -> dict[str, list[str]]:
+    """The classes of every picture's boxes, each once."""
+    image_ids, labels = view.values(["image_id", "boxes.detections.label"])
+    return {image_id: sorted(set(found or ())) for image_id, found in zip(image_ids, labels, strict=True)}
 
 
-def _image_id_in(pictures: Mapping[str, Inspection]) -> Any:
-    from fiftyone import ViewField as F
+def _measured(view: Any, inspections: Mapping[str, Inspection | str]) -> dict[str, Inspection]:
+    found = {image_id: inspections[image_id] for image_id in view.values("image_id")}
+    return {image_id: inspection for image_id, inspection in found.items() if isinstance(inspection, Inspection)}
 
-    return F("image_id").is_in(list(pictures))
 
-
-def _over_class_cap(labels: Mapping[str, Sequence[str] | None], most: int, seed: int) -> dict[str, str]:
-    """The pictures to drop so that no class is on more than `most` pictures, with the class that is full.
+def _over_class_cap(classes: Mapping[str, Sequence[str]], most: int, seed: int) -> dict[str, str]:
+    """The pictures to drop so that no class is on more than `most` pictures, and why each; none if `most` is 0.
 
     Pictures with the rarest classes are taken first, the others at random: else pictures of rare objects would go
     because a common one, such as a person, is on them too.
     """
-    classes = {image_id: sorted(set(found or ())) for image_id, found in labels.items()}
+    if most == 0:
+        return {}
     frequency = Counter(label for found in classes.values() for label in found)
 
     def rarest_first(image_id: str) -> tuple[int, float, str]:
         rarest = min((frequency[label] for label in classes[image_id]), default=0)
         return rarest, hash_fraction(seed, image_id), image_id
 
-    taken: dict[str, int] = defaultdict(int)
+    taken: Counter[str] = Counter()
     over = {}
     for image_id in sorted(classes, key=rarest_first):
         full = [label for label in classes[image_id] if taken[label] >= most]
         if full:
-            over[image_id] = full[0]
-            continue
-        for label in classes[image_id]:
-            taken[label] += 1
+            over[image_id] = f"there are {most} other pictures of {', '.join(full)}"
+        else:
+            taken.update(classes[image_id])
     return over
 
 

@@ -6,6 +6,7 @@ mongod is found, so that processes of this project share theirs and touch no oth
 """
 
 import functools
+import importlib
 import os
 import time
 from pathlib import Path
@@ -29,9 +30,9 @@ def connect() -> ModuleType:
     """
     home = project_home() / ".fiftyone"
     _set_environment(home)
-    import fiftyone
     from filelock import FileLock
 
+    fiftyone = importlib.import_module("fiftyone")
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / "lock"):  # of two mongods started at once in one folder, one fails
         _start(fiftyone, home)
@@ -61,7 +62,7 @@ def _set_environment(home: Path) -> None:
 
 
 def _start(fiftyone: ModuleType, home: Path) -> None:
-    import psutil
+    import psutil  # type: ignore[import-untyped]
     from fiftyone.core import service
     from fiftyone.core.config import FiftyOneConfigError
     from fiftyone.core.odm import database
@@ -96,7 +97,7 @@ def _check_mongod(service: ModuleType) -> None:
 def _project_service(service: ModuleType, directory: str) -> type:
     """FiftyOne's database service, found again by its folder instead of by its name alone."""
 
-    class ProjectDatabaseService(service.DatabaseService):  # type: ignore[misc, name-defined]
+    class ProjectDatabaseService(service.DatabaseService):  # type: ignore[name-defined]
         @property
         def _service_args(self) -> list[str]:
             return [*super()._service_args, "--database-directory", directory]
@@ -123,7 +124,7 @@ def _is_alive(process: Any) -> bool:
     import psutil
 
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 

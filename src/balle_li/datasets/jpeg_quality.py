@@ -42,4 +42,5 @@ def _libjpeg_tables() -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":
     """`(100, 64)`: libjpeg's luminance table at quality 1 to 100 (jcparam.c, jpeg_quality_scaling)."""
     quality = np.arange(1, 101)[:, None]
     percent = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    return ((np.ravel(LUMINANCE) * percent + 50) // 100).clip(1, 255)
+    table: np.ndarray[tuple[int, int], np.dtype[np.int64]] = (np.ravel(LUMINANCE) * percent + 50) // 100
+    return table.clip(1, 255)

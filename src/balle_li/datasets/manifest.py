@@ -9,6 +9,7 @@ rows goes into a file: equal rows give equal bytes.
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -142,7 +143,7 @@ def read_dropped(path: Path) -> list[DroppedRow]:
 
 def _write(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
     ordered = sorted((_to_record(row, schema) for row in rows), key=lambda record: record["image_id"])
-    for first, second in zip(ordered, ordered[1:], strict=False):
+    for first, second in pairwise(ordered):
         if first["image_id"] == second["image_id"]:
             raise DatasetError(f"{path}: two pictures have the id {first['image_id']!r}; ids must be unique")
     try:
@@ -174,7 +175,7 @@ def _read(path: Path, schema: pa.Schema, stage: str) -> list[Any]:
         raise StageError(f"{path} cannot be read ({error}); run `{command}` again") from None
     if not table.schema.equals(schema):
         raise StageError(f"{path} has other columns than this version writes; run `{command}` again")
-    rows = table.to_pylist()
+    rows: list[Any] = table.to_pylist()
     if "boxes" in schema.names:
         for row in rows:
             row["boxes"] = from_records(row["boxes"])

@@ -40,11 +40,10 @@ def read_picture(path: PathLike, rotation: float = 0.0, at_least: tuple[int, int
     that it looks like an attack (more than twice Pillow's MAX_IMAGE_PIXELS).
     """
     with _opened(path) as image:
+        mirror, turns = _turns_to_do(image, rotation)
         if at_least is not None and image.format in ("JPEG", "MPO"):
-            turns = _turns(image, rotation)[1]
             image.draft(None, at_least[::-1] if turns % 2 else at_least)
         image.load()
-        mirror, turns = _turns(image, rotation)
         picture = _as_rgb(image)
         if mirror:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -55,7 +54,7 @@ def upright_size(path: PathLike, rotation: float = 0.0) -> tuple[int, int]:
     """(width, height) of the upright picture, from the file's header alone. Raises DatasetError as `read_picture`."""
     with _opened(path) as image:
         width, height = image.size
-        return (height, width) if _turns(image, rotation)[1] % 2 else (width, height)
+        return (height, width) if _turns_to_do(image, rotation)[1] % 2 else (width, height)
 
 
 def exif_orientation(path: PathLike) -> int:
@@ -115,8 +114,17 @@ def _orientation(image: Image.Image) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def _turns(image: Image.Image, rotation: float) -> tuple[bool, int]:
-    return upright_turns(_orientation(image), rotation)
+def _turns_to_do(image: Image.Image, rotation: float) -> tuple[bool, int]:
+    """As `boxes.upright_turns`, less what Pillow does by itself: it opens and loads TIFF files with EXIF applied."""
+    orientation = _orientation(image)
+    wanted = upright_turns(orientation, rotation)
+    if image.format != "TIFF":
+        return wanted
+    mirrored, turned = upright_turns(orientation, 0.0)
+    if wanted == (mirrored, turned):
+        return False, 0
+    # A mirrored orientation undoes itself when it is applied again; a turn is undone by turning back.
+    return mirrored, (wanted[1] + (turned if mirrored else -turned)) % 4
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -39,7 +39,11 @@ def _is_copy(source: Path, target: Path) -> bool:
 
 
 def write_tables(
-    folder: Path, records: Sequence[Mapping[str, Any]], preface: str, report: Mapping[str, Any], missing: Sequence[Mapping[str, str]]
+    folder: Path,
+    records: Sequence[Mapping[str, Any]],
+    preface: str,
+    report: Mapping[str, Any],
+    missing: Sequence[Mapping[str, str]],
 ) -> None:
     """Write the tables beside `folder/images`, and remove pictures there that no record names.
 

@@ -19,8 +19,9 @@ from balle_li.progress import progress
 
 DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 PREFACE = (
-    "Photographs that ship inside scikit-image, scikit-learn and matplotlib, with author and licence as documented there "
-    "(the docstrings of `skimage.data`, the README beside scikit-learn's images). The boxes are part of Balle-Li."
+    "Photographs that ship inside scikit-image, scikit-learn and matplotlib, with author and licence as documented "
+    "in `skimage.data` and beside scikit-learn's images; matplotlib's portrait is a work of the United States Navy. "
+    "The boxes are part of Balle-Li."
 )
 
 
@@ -68,7 +69,7 @@ def locate(picture: Mapping[str, Any]) -> Path:
     package = picture["package"]
     spec = importlib.util.find_spec(package)
     for location in (spec.submodule_search_locations if spec else None) or []:
-        path = Path(location) / picture["file"]
+        path = Path(location, picture["file"])
         if path.is_file():
             return path
     raise DatasetError(

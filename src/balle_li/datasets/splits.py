@@ -18,7 +18,9 @@ def assign_splits(image_ids: Iterable[str], shares: Mapping[str, float], seed: i
     """
     points = {image_id: hash_fraction(seed, image_id) for image_id in sorted(image_ids)}
     if len(points) < len(SPLITS):
-        raise DatasetError(f"{len(points)} pictures cannot be split into {', '.join(SPLITS)}: bring at least {len(SPLITS)}")
+        raise DatasetError(
+            f"{len(points)} pictures cannot be split into {', '.join(SPLITS)}: bring at least {len(SPLITS)}"
+        )
     intervals = _intervals(shares)
     splits = {image_id: _split_at(point, intervals) for image_id, point in points.items()}
     for split in SPLITS:

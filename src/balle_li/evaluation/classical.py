@@ -1,6 +1,7 @@
 """The classical codecs that a model is compared with: each writes and reads real files, by the library that users have.
 
-Chroma is kept at full resolution (4:4:4) where a codec can; JPEG comes also as everyone meets it, with 4:2:0.
+Chroma is kept at full resolution (4:4:4) where a codec can; JPEG comes also as everyone meets it, with 4:2:0. Every dial
+sets a quality, not a size: curves averaged at equal sizes per picture come out several per cent of BD-rate better.
 """
 
 from collections.abc import Callable
@@ -63,7 +64,7 @@ def _jpeg_encoder(subsampling: str) -> Encode:
 
 
 def _encode_jpeg2000(image: Image.Image, quality: float, path: Path) -> None:
-    image.save(path, "JPEG2000", quality_mode="rates", quality_layers=[quality], irreversible=True)
+    image.save(path, "JPEG2000", quality_mode="dB", quality_layers=[quality], irreversible=True, mct=1)
 
 
 def _encode_webp(image: Image.Image, quality: float, path: Path) -> None:
@@ -112,7 +113,7 @@ _CODECS = {
             _pillow_library("libjpeg_turbo"), _jpeg_encoder("4:4:4"), _decode_pillow,
         ),
         ClassicalCodec(
-            "jpeg2000", "JPEG 2000", ".jp2", "ratio {}:1, 9/7 wavelet, 4:4:4", (192, 128, 96, 64, 48, 32, 24, 16, 12, 8),
+            "jpeg2000", "JPEG 2000", ".jp2", "{} dB, 9/7 wavelet, 4:4:4", (24, 26, 28, 30, 32, 34, 36, 38, 40),
             _pillow_library("jpg_2000"), _encode_jpeg2000, _decode_pillow,
         ),
         ClassicalCodec(

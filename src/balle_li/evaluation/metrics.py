@@ -91,7 +91,7 @@ def ms_ssim(original: np.ndarray, decoded: np.ndarray) -> float | None:
     import torch
 
     def tensor(picture: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float()
+        return torch.tensor(picture).permute(2, 0, 1)[None].float()
 
     with torch.inference_mode():
         return float(pytorch_msssim.ms_ssim(tensor(original), tensor(decoded), data_range=255))

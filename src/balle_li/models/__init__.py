@@ -1,0 +1,1 @@
+"""The compression models, one a file; `registry.build` makes one by name."""

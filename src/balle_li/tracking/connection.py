@@ -14,10 +14,10 @@ EXPERIMENT = "balle-li"
 
 @contextmanager
 def database_lock() -> Iterator[None]:
-    """Hold the lock that keeps two processes from creating tables, or moving an alias, at the same time."""
+    """Hold the lock that keeps two processes from creating tables, or moving an alias, at the same time; may be nested."""
     from filelock import FileLock
 
-    with FileLock(project_home() / "mlflow.db.lock"):
+    with FileLock(project_home() / "mlflow.db.lock", is_singleton=True):
         yield
 
 

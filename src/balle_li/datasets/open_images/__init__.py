@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def download(config: "OpenImagesConfig", max_missing: float, seed: int, folder: Path) -> None:
-    """Bring the pictures that `config` and `seed` choose to `folder`; see `open_images.download.download`."""
-    from balle_li.datasets.open_images import download as story
+    """Bring the pictures that `config` and `seed` choose to `folder`; see `open_images.subset.download`."""
+    from balle_li.datasets.open_images import subset
 
-    story.download(config, max_missing, seed, folder)
+    subset.download(config, max_missing, seed, folder)

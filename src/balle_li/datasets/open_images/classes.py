@@ -66,11 +66,13 @@ def read(classes: Path, hierarchy: Path) -> Classes:
         raise DatasetError(f"{classes} was not a list of classes and has been removed; run the same command again")
     try:
         tree = json.loads(hierarchy.read_text(encoding="utf-8"))
-        parsed = Classes({mid: name for mid, name in rows}, tree)
+        parsed = Classes(dict(rows), tree)
         parsed.named_hierarchy()
     except (ValueError, TypeError, KeyError, AttributeError):
         metadata.discard(hierarchy)
-        raise DatasetError(f"{hierarchy} was not a class hierarchy and has been removed; run the same command again") from None
+        raise DatasetError(
+            f"{hierarchy} was not a class hierarchy and has been removed; run the same command again"
+        ) from None
     return parsed
 
 

@@ -9,11 +9,11 @@ import contextlib
 import csv
 import dataclasses
 import json
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -45,20 +45,22 @@ def load(splits: Mapping[str, SplitFiles], classes: Classes, scratch: Path) -> d
     """The boxes, by ImageID, of the pictures of `splits`, as FiftyOne's zoo loader reads them.
 
     All boxes of a picture, whatever their class, in an order of their own content. `scratch` is a folder for temporary
-    files on the pictures' file system.
+    files that no other process uses.
 
     Raises DatasetError: FiftyOne has no database, or it did not return exactly these pictures and boxes.
     """
     splits = {split: files for split, files in splits.items() if files.ids}
     if not splits:
         return {}
-    fiftyone = fiftyone_database.connect()
+    fiftyone_database.connect()
     scratch.mkdir(parents=True, exist_ok=True)
+    for stale in scratch.glob("zoo-*"):  # of a process that was killed
+        shutil.rmtree(stale)
     with TemporaryDirectory(dir=scratch, prefix="zoo-") as zoo:
         rows = sum(
             _lay_out(Path(zoo, ZOO_NAME, split), files, split, classes) for split, files in sorted(splits.items())
         )
-        dataset = _load_zoo_dataset(fiftyone, Path(zoo), splits)
+        dataset = _load_zoo_dataset(Path(zoo), splits)
         try:
             found, boxes = _read_boxes(dataset)
         finally:
@@ -103,7 +105,8 @@ def _known_flag(batch: pa.RecordBatch, name: str) -> pa.Array:
     return pc.if_else(pc.equal(column, "-1"), "0", column) if name in FLAGS else column
 
 
-def _load_zoo_dataset(fiftyone: ModuleType, zoo: Path, splits: Mapping[str, SplitFiles]) -> Any:
+def _load_zoo_dataset(zoo: Path, splits: Mapping[str, SplitFiles]) -> Any:
+    import fiftyone
     import fiftyone.utils.openimages as loader
     import fiftyone.zoo
     import pandas as pd

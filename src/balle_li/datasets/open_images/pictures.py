@@ -112,7 +112,7 @@ def _get(client: "BaseClient", key: str) -> bytes:
     from urllib3.exceptions import HTTPError
 
     try:
-        data: bytes = client.get_object(Bucket=endpoints.BUCKET, Key=key)["Body"].read()  # type: ignore[attr-defined]
+        data: bytes = client.get_object(Bucket=endpoints.BUCKET, Key=key)["Body"].read()
         return data
     except ClientError as error:
         status = int(error.response["ResponseMetadata"]["HTTPStatusCode"])

@@ -41,7 +41,8 @@ def select(
     of rows, splits or classes, and a larger `count` adds to a smaller one's pictures.
     """
     found = {
-        split: _with_licence(files.pictures, _with_class(files.boxes, mids), licences) for split, files in tables.items()
+        split: _with_licence(files.pictures, _with_class(files.boxes, mids), licences)
+        for split, files in tables.items()
     }
     drawn = ((hash_fraction(seed, image_id), image_id, split) for split, ids in found.items() for image_id in ids)
     chosen: dict[str, list[str]] = {split: [] for split in tables}

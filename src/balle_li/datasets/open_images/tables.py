@@ -44,7 +44,9 @@ def stream(path: Path, columns: Sequence[str], quoted: bool) -> Iterator[pa.Reco
         raise DatasetError(f"{path} was damaged ({reason}) and has been removed; run the same command again") from None
 
 
-def rows_with(path: Path, columns: Sequence[str], column: str, values: Collection[str], quoted: bool) -> Iterator[pa.RecordBatch]:
+def rows_with(
+    path: Path, columns: Sequence[str], column: str, values: Collection[str], quoted: bool
+) -> Iterator[pa.RecordBatch]:
     """The rows whose `column` is one of `values`, in the file's order."""
     wanted = pa.array(sorted(values), pa.string())
     if quoted:

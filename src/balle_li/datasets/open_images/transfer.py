@@ -79,7 +79,7 @@ def _fetch_rest(remote: _Remote, part: Path, advance: Advance) -> None:
     headers = {"Range": f"bytes={start}-"} if start else {}
     if start and remote.etag:
         headers["If-Range"] = remote.etag
-    with _open(urllib.request.Request(remote.url, headers=headers)) as response:
+    with _open(remote.url, "GET", headers) as response:
         resumed = response.status == http.client.PARTIAL_CONTENT
         if start and not resumed:
             advance(-(start // MEBIBYTE))
@@ -96,27 +96,28 @@ def _fetch_rest(remote: _Remote, part: Path, advance: Advance) -> None:
 
 
 def _describe(url: str) -> _Remote:
-    with _open(urllib.request.Request(url, method="HEAD")) as response:
+    with _open(url, "HEAD") as response:
         length = response.headers.get("Content-Length")
         hashes = ",".join(response.headers.get_all("x-goog-hash") or [])
         md5 = next((item.strip()[4:] for item in hashes.split(",") if item.strip().startswith("md5=")), None)
         return _Remote(url, int(length) if length else None, response.headers.get("ETag"), md5)
 
 
-def _open(request: urllib.request.Request) -> http.client.HTTPResponse:
+def _open(url: str, method: str, headers: dict[str, str] | None = None) -> http.client.HTTPResponse:
     try:
+        request = urllib.request.Request(url, headers=headers or {}, method=method)
         response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=endpoints.READ_SECONDS)
         return response
     except urllib.error.HTTPError as error:
         if is_transient_status(error.code):
             raise TransientError(f"the server answered {error.code}") from None
         raise DatasetError(
-            f"{request.full_url} answered {error.code} ({error.reason}); is {endpoints.METADATA_SETTING} set right?"
+            f"{url} answered {error.code} ({error.reason}); is {endpoints.METADATA_SETTING} set right?"
         ) from None
     except (OSError, http.client.HTTPException) as error:
         raise TransientError(str(error) or type(error).__name__) from None
     except ValueError as error:
-        raise DatasetError(f"{request.full_url} is not a URL ({error}); see {endpoints.METADATA_SETTING}") from None
+        raise DatasetError(f"{url} is not a URL ({error}); see {endpoints.METADATA_SETTING}") from None
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:

@@ -5,8 +5,6 @@ a run that was interrupted, or another selection, fetches only what is not there
 """
 
 import contextlib
-import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from balle_li.boxes import Box
-from balle_li.datasets.attribution import write_attribution
-from balle_li.datasets.manifest import write_index
+from balle_li.datasets import raw_folder
 from balle_li.datasets.open_images import classes as class_list
 from balle_li.datasets.open_images import endpoints, loader, metadata, pictures
 from balle_li.datasets.open_images.classes import Classes
@@ -49,7 +46,7 @@ def download(config: OpenImagesConfig, max_missing: float, seed: int, folder: Pa
         staged = _stage_metadata(config.splits, cache / "metadata")
         classes = class_list.read(staged[endpoints.CLASSES].path, staged[endpoints.HIERARCHY].path)
         mids = classes.mids(config.classes, config.include_children) if config.classes else None
-        tables = {
+        tables: dict[str, Tables] = {
             split: Tables(staged[endpoints.BOXES[split]].path, staged[endpoints.PICTURES[split]].path)
             for split in config.splits
         }
@@ -96,7 +93,9 @@ def _check_selection(selection: Selection, config: OpenImagesConfig) -> None:
         what = f"in {', '.join(config.splits)} with {wanted}{licence}"
         if not selection.found:
             raise DatasetError(f"Open Images has no picture {what}; choose other splits, classes or licences")
-        _say(f"Open Images has {selection.found} pictures {what}: taking all, fewer than max_samples={config.max_samples}")
+        _say(
+            f"Open Images has {selection.found} pictures {what}: taking all, fewer than max_samples={config.max_samples}"
+        )
 
 
 def _fetch_pictures(selection: Selection, folder: Path, workers: int) -> dict[str, str]:
@@ -124,7 +123,7 @@ def _report(
         "available": selection.found,
         "chosen": {split: len(ids) for split, ids in selection.ids.items()},
         "fetched": len(selection) - len(failures),
-        "missing": dict(failures),
+        "missing": [{"picture": key, "reason": reason} for key, reason in failures.items()],
         "metadata": {path: {"bytes": file.bytes, "sha256": file.sha256} for path, file in sorted(staged.items())},
     }
 
@@ -133,6 +132,7 @@ def _check_failures(
     failures: Mapping[str, str], chosen: int, max_missing: float, report: dict[str, Any], path: Path
 ) -> None:
     """Raises DatasetError when too much is missing, the report left at `path`: the stage's own folder may vanish."""
+    path.unlink(missing_ok=True)
     if not failures:
         return
     first = ", ".join(f"{key} ({reason})" for key, reason in list(failures.items())[:KEYS_IN_MESSAGE])
@@ -181,28 +181,13 @@ def _record(image_id: str, split: str, row: Mapping[str, str], boxes: list[Box])
     }
 
 
-def _write(folder: Path, records: Sequence[Mapping[str, Any]], fetched: Path, report: dict[str, Any]) -> None:
+def _write(folder: Path, records: Sequence[Mapping[str, Any]], fetched: Path, report: Mapping[str, Any]) -> None:
     """Fill `folder`; the index comes last, so that a folder with an index is whole."""
-    index = folder / "index.parquet"
-    index.unlink(missing_ok=True)
-    shutil.rmtree(folder / "images", ignore_errors=True)
-    (folder / "images").mkdir(parents=True)
+    (folder / "index.parquet").unlink(missing_ok=True)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
     with progress("Copying pictures", len(records), "pictures") as advance:
         for record in records:
             key = endpoints.picture_key(record["source_split"], record["image_id"])
-            _copy(fetched / key, folder / record["path"])
+            raw_folder.copy_picture(fetched / key, folder / record["path"])
             advance(1)
-    write_json(folder / "report.json", report | {"boxes": sum(len(record["boxes"]) for record in records)})
-    write_attribution(folder / "ATTRIBUTION.md", records, PREFACE)
-    write_index(index, records)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """A copy of its own, since DVC makes its files read-only; file systems that can share the blocks do so."""
-    with open(source, "rb") as reader, open(target, "wb") as writer:
-        left = os.fstat(reader.fileno()).st_size
-        try:
-            while left > 0 and (copied := os.copy_file_range(reader.fileno(), writer.fileno(), left)):
-                left -= copied
-        except OSError:
-            shutil.copyfileobj(reader, writer)
+    raw_folder.write_tables(folder, records, PREFACE, report, report["missing"])

@@ -1,0 +1,155 @@
+"""The command `balle-li`: compress, decompress, info, models."""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from balle_li.errors import BalleLiError
+
+app = typer.Typer(
+    name="balle-li",
+    help="Compress pictures to .bli files with a trained model, and back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Paths = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE... [DESTINATION]",
+        help="Files or folders, then where to write: a file for one file, else a folder. `-` is standard input or output. "
+        "Without a destination, files are written beside their sources.",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Model folder, or models:/NAME@ALIAS in MLflow's registry. "
+        "Default: $BALLE_LI_MODEL, else data/04_models of this project.",
+        show_default=False,
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, gpu, or a torch device such as cuda:1.")]
+Workers = Annotated[int, typer.Option(min=1, help="Pictures in work at once.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
+
+
+@app.command()
+def compress(
+    paths: Paths,
+    model: Model = None,
+    device: Device = "auto",
+    workers: Workers = 1,
+    strip: Annotated[bool, typer.Option("--strip", help="Leave out ICC profile and EXIF.")] = False,
+    force: Force = False,
+) -> None:
+    """Compress pictures to .bli files."""
+    from balle_li.codec.batch import run_compress
+
+    _finish(run_compress(paths, model, device, workers, strip, force))
+
+
+@app.command()
+def decompress(
+    paths: Paths,
+    model: Model = None,
+    device: Device = "auto",
+    workers: Workers = 1,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="Picture format to write, such as png or webp; default: by the destination's name, else png.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Decompress .bli files to pictures."""
+    from balle_li.codec.batch import run_decompress
+
+    _finish(run_decompress(paths, model, device, workers, format, force))
+
+
+@app.command()
+def info(
+    paths: Annotated[list[str], typer.Argument(metavar="FILE...", help="Streams; `-` is standard input.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show what a .bli file holds; needs no model."""
+    from balle_li.codec.batch import describe_stream
+
+    failed = 0
+    for path in paths:
+        try:
+            facts = describe_stream(path)
+        except BalleLiError as error:
+            _complain(str(error))
+            failed += 1
+            continue
+        typer.echo(json.dumps(facts) if as_json else "\n".join(f"{key:12} {_plain(value)}" for key, value in facts.items()))
+    _finish(failed)
+
+
+@app.command()
+def models(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODEL...]", help="Model folders or registry addresses; default: the default model."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show models: their name, fingerprint and size."""
+    from balle_li.codec.locate import model_folder
+    from balle_li.codec.model_folder import ModelFolder
+
+    failed = 0
+    for name in names or [None]:
+        try:
+            folder = model_folder(name)
+            model = ModelFolder.load(folder)
+        except BalleLiError as error:
+            _complain(str(error))
+            failed += 1
+            continue
+        facts = {"folder": str(folder), "fingerprint": model.fingerprint.hex()}
+        facts |= {key: model.description.get(key) for key in ("name", "N", "lmbda", "downsampling")}
+        facts["parameters"] = sum(tensor.numel() for key, tensor in model.tensors.items() if not key.startswith("tables."))
+        typer.echo(json.dumps(facts) if as_json else "\n".join(f"{key:12} {value}" for key, value in facts.items()))
+    _finish(failed)
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 all done, 1 something failed (the rest is done), 2 the command was not understood."""
+    from PIL import Image
+
+    from balle_li.codec.bitstream import MAX_PIXELS
+
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    try:
+        app()
+    except BalleLiError as error:
+        _complain(str(error))
+        sys.exit(1)
+
+
+def _finish(failed: int) -> None:
+    if failed:
+        raise typer.Exit(1)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {size}" for key, size in value.items())
+    return str(value)
+
+
+def _complain(message: str) -> None:
+    typer.echo(f"balle-li: {message}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Pillow reads and writes .bli files: `Image.open("photo.bli")`, `image.save("photo.bli")`.
+
+Both use the default model (`locate.py`) unless `image.save(..., model=folder)` names another. Registering costs
+next to nothing; torch is imported when a picture is first decoded or saved.
+"""
+
+from typing import IO, Any
+
+from PIL import Image, ImageFile
+
+from balle_li.codec.bitstream import MAGIC, Stream
+from balle_li.codec.locate import default_codec
+
+FORMAT = "BLI"
+EXTENSION = ".bli"
+
+
+class BliImageFile(ImageFile.ImageFile):
+    """A .bli file: its size and mode are known on opening, its pixels decoded on first use.
+
+    Raises BitstreamError on opening a damaged stream, and on loading one of another model.
+    """
+
+    format = FORMAT
+    format_description = "Balle-Li learned image compression"
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        self._data = self.fp.read()
+        stream = Stream.unpack(self._data)
+        self._size, self._mode = (stream.width, stream.height), stream.mode
+
+    def load(self) -> Any:
+        if self._im is None:
+            decoded = default_codec().decompress(self._data)
+            self.info.update(decoded.info)
+            self.im, self._data = decoded.im, b""
+            if self.fp is not None and self._exclusive_fp:
+                self.fp.close()
+            self.fp = None
+        return Image.Image.load(self)
+
+
+def register() -> None:
+    """Teach Pillow the format. Calling it again changes nothing."""
+    Image.register_open(FORMAT, BliImageFile, _accept)
+    Image.register_save(FORMAT, _save)
+    Image.register_extension(FORMAT, EXTENSION)
+    Image.register_mime(FORMAT, "image/x-balle-li")
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(MAGIC)
+
+
+def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    options = getattr(image, "encoderinfo", {})
+    codec = default_codec(options.get("model"), options.get("device", "auto"))
+    file.write(codec.compress(image, strip=options.get("strip", False)))

@@ -1,0 +1,105 @@
+"""Look at the curated pictures in FiftyOne's App: ``python -m balle_li.datasets.app``.
+
+Saved views show what was dropped and why. The App hands out any file of this machine to whoever can reach its port, so
+it listens on the loopback address only.
+"""
+
+import argparse
+import contextlib
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from balle_li.errors import BalleLiError, DatasetError
+
+ADDRESS = "127.0.0.1"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve the App until Ctrl-C. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m balle_li.datasets.app", description="Look at the curated pictures."
+    )
+    parser.add_argument("--port", type=int, default=5151, help="default: %(default)s")
+    parser.add_argument("--raw", type=Path, default=Path("data/01_raw"), help="default: %(default)s")
+    parser.add_argument("--curated", type=Path, default=Path("data/02_curated"), help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    try:
+        serve(options.raw, options.curated, options.port)
+    except BalleLiError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print()
+    return 0
+
+
+def serve(raw: Path, curated: Path, port: int) -> None:
+    """Open the curated set on `port` and wait for Ctrl-C.
+
+    Raises StageError: nothing was curated yet. Raises DatasetError: the port is taken, or a picture has disappeared.
+    """
+    _check_port(port)
+    dataset = open_curated(raw, curated)
+    from balle_li.datasets.fiftyone_database import connect
+
+    kept = dataset.load_saved_view("kept")
+    session = connect().launch_app(dataset, view=kept, remote=True, address=ADDRESS, port=port, auto=False)
+    print(
+        f"FiftyOne shows {len(kept)} kept pictures at http://{ADDRESS}:{port} and what was dropped in its saved views."
+    )
+    print(f"Ctrl-C ends it. From another machine: ssh -L {port}:{ADDRESS}:{port} {socket.gethostname()}", flush=True)
+    session.wait(-1)
+
+
+def open_curated(raw: Path, curated: Path) -> Any:
+    """The FiftyOne dataset of a curation; made again from its files when the database has that of another one."""
+    from balle_li.datasets import curated_dataset
+    from balle_li.datasets.manifest import read_dropped, read_manifest
+    from balle_li.files import sha256_file
+
+    manifest, dropped = read_manifest(curated / "manifest.parquet"), read_dropped(curated / "dropped.parquet")
+    sha256 = sha256_file(curated / "manifest.parquet")
+    dataset = curated_dataset.published(raw, sha256)
+    if dataset is not None:
+        return dataset
+    pictures = _pictures(raw, manifest, dropped)
+    with curated_dataset.building(raw, pictures, len(manifest) + len(dropped)) as dataset:
+        drops = {row["image_id"]: row for row in dropped}
+        for field, column in (("dropped", "reason"), ("detail", "detail")):
+            values = {image_id: row[column] for image_id, row in drops.items()}  # type: ignore[literal-required]
+            dataset.set_values(field, values, key_field="image_id")
+        curated_dataset.mark(dataset, {row["image_id"]: row["split"] for row in manifest})
+        curated_dataset.publish(dataset, raw, sha256)
+    return dataset
+
+
+def _pictures(raw: Path, manifest: Sequence[Any], dropped: Sequence[Any]) -> Iterator[Any]:
+    from balle_li.boxes import upright_boxes, upright_turns
+    from balle_li.datasets.curated_dataset import FACTS, Picture, shown_size
+    from balle_li.datasets.pictures import exif_orientation
+
+    for row in manifest:
+        boxes, size = row["boxes"], (row["width"], row["height"])
+        if row["rotation"] % 360:  # the App does not apply it
+            orientation = exif_orientation(raw / row["path"])
+            turns = upright_turns(orientation, row["rotation"])[1]
+            boxes = upright_boxes([box.rotated(-turns) for box in boxes], orientation)
+            size = shown_size(*size, orientation, row["rotation"])
+        yield Picture(row["image_id"], row["path"], boxes, size, {name: row[name] for name in FACTS if name in row})
+    for row in dropped:
+        yield Picture(row["image_id"], row["path"], [], None, {})
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((ADDRESS, port))
+        return
+    raise DatasetError(f"port {port} is taken: end what uses it, or choose another with --port")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""`balle`: the baseline of the comparison."""
+
+from torch import Tensor, nn
+
+from balle_li.models.base import CompressionModel, ModelOutput
+from balle_li.models.entropy import EntropyBottleneck
+from balle_li.models.layers import GDN, conv, deconv
+
+
+class Balle(CompressionModel):
+    """Ballé, Laparra & Simoncelli (2017), "End-to-end optimized image compression": bls2017.
+
+                 ┌─────┐        ┌─────────────────────┐          ┌─────┐
+        x ──────►│ g_a ├── y ──►│ entropy bottleneck  ├─ y_hat ─►│ g_s ├──────► x_hat
+                 └─────┘        └──────────┬──────────┘          └─────┘
+                                      likelihoods
+
+        x      (B, 3, H, W)
+        g_a    conv 9×9 ↓4 · GDN · conv 5×5 ↓2 · GDN · conv 5×5 ↓2
+        y      (B, N, H/16, W/16)
+        g_s    deconv 5×5 ↑2 · IGDN · deconv 5×5 ↑2 · IGDN · deconv 9×9 ↑4
+
+    Graham & Decoto (2019) take it with N = 128 as their "Baseline Ballé".
+    """
+
+    downsampling = 16
+
+    def __init__(self, N: int) -> None:
+        super().__init__(N)
+        self.g_a = nn.Sequential(
+            conv(3, N, kernel=9, stride=4),
+            GDN(N),
+            conv(N, N, kernel=5, stride=2),
+            GDN(N),
+            conv(N, N, kernel=5, stride=2),
+        )
+        self.entropy_bottleneck = EntropyBottleneck(N)
+        self.g_s = nn.Sequential(
+            deconv(N, N, kernel=5, stride=2),
+            GDN(N, inverse=True),
+            deconv(N, N, kernel=5, stride=2),
+            GDN(N, inverse=True),
+            deconv(N, 3, kernel=9, stride=4),
+        )
+
+    def forward(self, x: Tensor, importance: Tensor | None = None) -> ModelOutput:
+        y = self.g_a(x)
+        y_hat, likelihoods = self.entropy_bottleneck(y)
+        return {"x_hat": self.g_s(y_hat), "likelihoods": {"y": likelihoods}, "importance": None}
+
+    def networks(self) -> dict[str, nn.Sequential]:
+        return {"g_a": self.g_a, "g_s": self.g_s}
+
+    def bottlenecks(self) -> dict[str, EntropyBottleneck]:
+        return {"y": self.entropy_bottleneck}

@@ -1,0 +1,40 @@
+"""`balle-encoder` and `balle-encoder-5`: the baseline with deeper transforms."""
+
+from torch import nn
+
+from balle_li.models.balle import Balle
+from balle_li.models.layers import GDN, conv, deconv
+
+
+class BalleEncoder(Balle):
+    """"Balle Encoder" of Graham & Decoto (2019): a fourth stage halves the latents' sides once more.
+
+        x      (B, 3, H, W)
+        g_a    conv 9×9 ↓4 · GDN · conv 5×5 ↓2 · GDN · conv 5×5 ↓2 · GDN · conv 5×5 ↓2
+        y      (B, N, H/32, W/32)
+        g_s    deconv 5×5 ↑2 · IGDN · deconv 5×5 ↑2 · IGDN · deconv 5×5 ↑2 · IGDN · deconv 9×9 ↑4
+
+    The signal flows as in `Balle`.
+    """
+
+    downsampling = 32
+
+    def __init__(self, N: int) -> None:
+        super().__init__(N)
+        self.g_a.extend([GDN(N), conv(N, N, kernel=5, stride=2)])
+        self.g_s = nn.Sequential(deconv(N, N, kernel=5, stride=2), GDN(N, inverse=True), *self.g_s)
+
+
+class BalleEncoder5(BalleEncoder):
+    """The second variation of "Balle Encoder": a fifth 5×5 stage, of stride 1, between the fourth and the latents.
+
+        x      (B, 3, H, W)
+        g_a    conv 9×9 ↓4 · GDN · conv 5×5 ↓2 · GDN · conv 5×5 ↓2 · GDN · conv 5×5 ↓2 · GDN · conv 5×5
+        y      (B, N, H/32, W/32)
+        g_s    deconv 5×5 · IGDN · deconv 5×5 ↑2 · IGDN · deconv 5×5 ↑2 · IGDN · deconv 5×5 ↑2 · IGDN · deconv 9×9 ↑4
+    """
+
+    def __init__(self, N: int) -> None:
+        super().__init__(N)
+        self.g_a.extend([GDN(N), conv(N, N, kernel=5, stride=1)])
+        self.g_s = nn.Sequential(deconv(N, N, kernel=5, stride=1), GDN(N, inverse=True), *self.g_s)

@@ -1,0 +1,43 @@
+"""Training weights in a file: what `init_from` starts from, and the best so far of a training."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from balle_li.errors import TrainingError
+from balle_li.files import atomic_path
+from balle_li.models.base import CompressionModel
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
+
+def save_weights(model: CompressionModel, path: Path, facts: dict[str, str]) -> None:
+    """Write the model's parameters, with its name, N and `facts` as the file's metadata; atomically."""
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in model.named_parameters()}
+    with atomic_path(path) as part:
+        save_file(weights, part, {"name": model.name, "N": str(model.N), **facts})
+
+
+def load_weights(model: CompressionModel, path: Path) -> dict[str, str]:
+    """Read what `save_weights` wrote into a model of the same name and N; returns the file's facts.
+
+    Raises TrainingError: the file is missing or damaged, or holds another model.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = dict(file.metadata() or {})
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except FileNotFoundError:
+        raise TrainingError(f"{path} does not exist: it holds the training weights of a model folder") from None
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(f"{path} cannot be read ({error}); name another model folder") from None
+    if (facts.get("name"), facts.get("N")) != (model.name, str(model.N)):
+        found = f"{facts.get('name')} with N = {facts.get('N')}"
+        raise TrainingError(f"{path} holds {found}, not {model.name} with N = {model.N}; set model.name and model.N to match")
+    parameters = dict(model.named_parameters())
+    if {name: weight.shape for name, weight in weights.items()} != {name: weight.shape for name, weight in parameters.items()}:
+        raise TrainingError(f"{path} was written by another version of {model.name}; train it again")
+    for name, parameter in parameters.items():
+        parameter.data.copy_(weights[name])
+    return facts

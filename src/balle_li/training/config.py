@@ -1,0 +1,36 @@
+"""How to train."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from balle_li.configuration import require
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Section `train` of params.yaml."""
+
+    steps: int
+    batch_size: int  # of all processes together
+    crop: int  # side of the square cut from each patch at every step
+    lr: float  # Adam's learning rate, at its highest
+    schedule: Literal["one-cycle", "constant"]
+    warmup: float  # share of the steps in which a one-cycle learning rate rises
+    clip: float  # largest norm of the gradient; 0 turns clipping off
+    lmbda_box: float  # weight of the squared error inside boxes, beside lmbda
+    device: Literal["auto", "cpu", "gpu"]
+    precision: Literal["auto", "fp32", "bf16"]
+    checkpoint_minutes: float
+    validate_every: int  # steps
+    init_from: str | None  # a model folder to start from
+
+    def __post_init__(self) -> None:
+        require(self.steps >= 1, f"steps is {self.steps}, must be at least 1")
+        require(self.batch_size >= 1, f"batch_size is {self.batch_size}, must be at least 1")
+        require(self.crop >= 16, f"crop is {self.crop}, must be at least 16")
+        require(0 < self.lr < 1, f"lr is {self.lr}, must be between 0 and 1")
+        require(0 <= self.warmup < 1, f"warmup is {self.warmup}, must be at least 0 and below 1")
+        require(self.clip >= 0, f"clip is {self.clip}, must not be negative")
+        require(self.lmbda_box >= 0, f"lmbda_box is {self.lmbda_box}, must not be negative")
+        require(self.checkpoint_minutes > 0, f"checkpoint_minutes is {self.checkpoint_minutes}, must be positive")
+        require(self.validate_every >= 1, f"validate_every is {self.validate_every}, must be at least 1")

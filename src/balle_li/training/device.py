@@ -1,0 +1,47 @@
+"""Where training runs and in which precision: what `auto` stands for on this machine."""
+
+import ctypes
+import os
+import sys
+
+import torch
+
+from balle_li.errors import TrainingError
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
+
+def choose_device(device: str) -> str:
+    """Lightning's accelerator name for `auto | cpu | gpu`. Raises TrainingError: a GPU is asked for and there is none."""
+    available = torch.cuda.is_available()
+    if device == "gpu" and not available:
+        raise TrainingError("train.device is gpu, but torch finds no usable GPU; set train.device to auto or cpu")
+    return "cpu" if device == "cpu" or not available else "gpu"
+
+
+def choose_precision(precision: str, accelerator: str) -> str:
+    """`fp32` or `bf16` for `auto | fp32 | bf16`: bf16 where the processor multiplies it by itself."""
+    if precision != "auto":
+        return precision
+    if accelerator == "gpu":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
+
+
+def process_layout() -> tuple[int, int]:
+    """(processes on this machine, machines), from the environment that torchrun sets; (1, 1) without it."""
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return local, int(os.environ.get("WORLD_SIZE", 1)) // local
+
+
+def keep_freed_memory() -> None:
+    """Let glibc's malloc reuse freed blocks of any size instead of returning them to the system.
+
+    A training step on a CPU frees and allocates the same few hundred megabytes of activations over and over; fetching
+    them anew costs thousands of page faults, 7 % of the step.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+        if mallopt is not None:
+            mallopt(_M_MMAP_THRESHOLD, 2**30)
+            mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -1,0 +1,111 @@
+"""From a trained model to a model folder: plain layers, and integer tables in place of the entropy bottleneck."""
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import balle_li
+from balle_li.codec.model_folder import FORMAT, ModelFolder
+from balle_li.codec.tables import PRECISION, integer_frequencies
+from balle_li.models.base import CompressionModel
+from balle_li.models.entropy import EntropyBottleneck
+from balle_li.models.layers import GDN
+
+TAIL_MASS = 1e-6  # share of a latent's values, by the model, that its table leaves to the escape
+MAX_REACH = 1024  # a table's symbols lie at most so far from the median
+
+
+def model_folder(model: CompressionModel, lmbda: float, training: dict[str, Any]) -> ModelFolder:
+    """The finished codec. `training` is put into model.json as it is.
+
+    Raises BalleLiError: a weight is not finite.
+    """
+    tensors: dict[str, Tensor] = {}
+    networks = {}
+    for name, network in model.networks().items():
+        networks[name] = [_layer(module) for module in network]
+        for index, module in enumerate(network):
+            tensors |= {f"{name}.{index}.{key}": tensor for key, tensor in _weights(module).items()}
+    tables = {}
+    for latent, bottleneck in model.bottlenecks().items():
+        tables[latent] = {"kind": "factorized", "precision": PRECISION}
+        tensors |= {f"tables.{latent}.{key}": tensor for key, tensor in factorized_tables(bottleneck).items()}
+    description = {
+        "format": FORMAT,
+        "name": model.name,
+        "N": model.N,
+        "downsampling": model.downsampling,
+        "lmbda": lmbda,
+        "created_with": balle_li.__version__,
+        "networks": networks,
+        "tables": tables,
+        "training": training,
+    }
+    return ModelFolder(description, {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
+
+
+@torch.no_grad()
+def factorized_tables(bottleneck: EntropyBottleneck) -> dict[str, Tensor]:
+    """Tables of the symbols round(y − median), a row per channel, as `ModelFolder` has them.
+
+    Worked out in float64. The range of a row leaves TAIL_MASS to both sides together; the median and the range come from
+    bisection of the cumulative, as in CompressAI's `update(update_quantiles=True)`.
+    """
+    exact = copy.deepcopy(bottleneck).cpu().double()
+    target = math.log(2 / TAIL_MASS - 1)
+    exact.target = torch.tensor([-target, 0.0, target], dtype=torch.float64)
+    exact._update_quantiles()
+    low, _, high = exact.quantiles[:, 0].unbind(1)
+    median = exact.quantiles[:, 0, 1].float().double()  # the codec's, in fp32
+    below = (median - low).ceil().clamp(0, MAX_REACH).long()
+    above = (high - median).ceil().clamp(0, MAX_REACH).long()
+    symbols = torch.arange(int((below + above).max()) + 1)
+    values = (symbols - below[:, None] + median[:, None])[:, None]  # (C, 1, L)
+    lower = exact._logits_cumulative(values - 0.5, stop_gradient=True)[:, 0]
+    upper = exact._logits_cumulative(values + 0.5, stop_gradient=True)[:, 0]
+    # Of the two equal forms of the difference, the one of small numbers: it keeps the upper tail from vanishing.
+    sign = torch.where(lower + upper > 0, -1.0, 1.0)
+    mass = (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
+    rows = torch.arange(len(below))
+    last = below + above
+    escape = torch.sigmoid(lower[:, 0]) + torch.sigmoid(-upper[rows, last])
+    pmf = torch.zeros(len(rows), len(symbols) + 1, dtype=torch.float64)
+    pmf[:, :-1] = torch.where(symbols <= last[:, None], mass, 0.0)
+    pmf[rows, last + 1] = escape
+    length = (last + 2).numpy().astype(np.int32)
+    return {
+        "frequencies": torch.from_numpy(integer_frequencies(pmf.numpy(), length)),
+        "offset": (-below).int(),
+        "length": torch.from_numpy(length),
+        "median": median.float(),
+    }
+
+
+def _layer(module: nn.Module) -> dict[str, Any]:
+    """A layer as model.json has it."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        layer: dict[str, Any] = {
+            "type": "conv" if isinstance(module, nn.Conv2d) else "deconv",
+            "in": module.in_channels,
+            "out": module.out_channels,
+            "kernel": module.kernel_size[0],
+            "stride": module.stride[0],
+            "padding": int(module.padding[0]),
+        }
+        return layer | ({"output_padding": module.output_padding[0]} if layer["type"] == "deconv" else {})
+    if isinstance(module, GDN):
+        return {"type": "gdn", "channels": module.beta.numel(), "inverse": module.inverse}
+    if isinstance(module, nn.Sigmoid | nn.ReLU):
+        return {"type": type(module).__name__.lower()}
+    raise TypeError(f"a model folder has no layer {type(module).__name__}")
+
+
+def _weights(module: nn.Module) -> dict[str, Tensor]:
+    if isinstance(module, GDN):
+        beta, gamma = module.finished_parameters()
+        return {"beta": beta, "gamma": gamma}
+    return dict(module.named_parameters())

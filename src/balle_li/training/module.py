@@ -1,0 +1,69 @@
+"""The training step, the optimizer and the learning rate, as Lightning wants them."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+
+from balle_li.models.base import CompressionModel
+from balle_li.training.config import TrainConfig
+from balle_li.training.data import Batch, pixels
+from balle_li.training.loss import Cost, RateDistortionLoss
+
+_NOISE = 3  # keeps these random numbers apart from those of `data`
+
+
+class TrainingModule(pl.LightningModule):
+    """A model with its loss. All that is random in step s is drawn from a generator seeded with (seed, s).
+
+    total: the sums of loss, bpp, mse and box_mse over the steps since `take_totals`, and the number of those steps. It
+    stays on the device, so that no step waits for the one before.
+    """
+
+    def __init__(self, model: CompressionModel, config: TrainConfig, lmbda: float, seed: int) -> None:
+        super().__init__()
+        self.model, self.config, self.seed = model, config, seed
+        self.loss = RateDistortionLoss(lmbda, config.lmbda_box)
+        self.register_buffer("total", torch.zeros(len(Cost.__annotations__) + 1), persistent=False)
+
+    def setup(self, stage: str) -> None:
+        for bottleneck in self.model.bottlenecks().values():
+            bottleneck.batch_share = (self.global_rank, self.trainer.world_size)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, _NOISE, self.global_step]).generate_state(1)[0]))
+        cost = self.cost(batch)
+        with torch.no_grad():
+            self.total += torch.stack([*cost.values(), cost["loss"].new_ones(())])  # type: ignore[list-item]
+        return cost["loss"]
+
+    def cost(self, batch: Batch) -> Cost:
+        x = pixels(batch.images)
+        weights = None if batch.weights is None else batch.weights.unsqueeze(1)
+        return self.loss(self.model(x, weights), x, weights)
+
+    def take_totals(self) -> tuple[dict[str, float], int]:
+        """The means of the cost's terms since the last call, and over how many steps."""
+        *sums, steps = self.total.tolist()
+        self.total.zero_()
+        return {name: value / max(steps, 1) for name, value in zip(Cost.__annotations__, sums, strict=True)}, int(steps)
+
+    def is_finite(self) -> bool:
+        """Whether the costs since the last `take_totals` and all the weights are numbers."""
+        return bool(torch.stack([self.total.sum(), *(weight.detach().sum() for weight in self.model.parameters())]).isfinite().all())
+
+    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+        # By hand: Lightning refuses to clip for any fused optimizer, though only fp16's loss scaling conflicts with it.
+        if self.config.clip > 0:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+
+    def configure_optimizers(self) -> Any:
+        weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        optimizer = torch.optim.Adam(weights, lr=self.config.lr, fused=self.device.type in ("cpu", "cuda"))
+        if self.config.schedule == "constant":
+            return optimizer
+        scheduler: LRScheduler = OneCycleLR(optimizer, self.config.lr, self.config.steps, pct_start=self.config.warmup)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,0 +1,184 @@
+"""Train a model on a patch store and leave a finished model folder; or go on with a training that was interrupted."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from balle_li.codec.model_folder import DESCRIPTION_FILE, TENSORS_FILE
+from balle_li.configuration import require
+from balle_li.datasets.patch_store import PatchStore
+from balle_li.errors import TrainingError
+from balle_li.files import sha256_file, write_json
+from balle_li.models.base import CompressionModel
+from balle_li.models.config import ModelConfig
+from balle_li.models.registry import build
+from balle_li.run_log import RunLog
+from balle_li.training.checkpoint import CHECKPOINT_FILE, load_weights, save_weights
+from balle_li.training.config import TrainConfig
+from balle_li.training.curves import Curves
+from balle_li.training.data import Batches, CropSource, crop_source
+from balle_li.training.device import choose_device, choose_precision, keep_freed_memory, process_layout
+from balle_li.training.export import model_folder
+from balle_li.training.interruption import Checkpoints, Interrupted, ProgressLine
+from balle_li.training.module import TrainingModule
+from balle_li.training.trainer import make_trainer, quiet
+from balle_li.training.validation import Validation
+
+LAST = "last.ckpt"  # in `work`: the whole state of a training
+BEST = "best"  # in `work`: a folder with the best weights so far
+TRAINING_FILE = "training.json"
+
+
+def train(
+    patches: Path,
+    model: ModelConfig,
+    config: TrainConfig,
+    lmbda: float,
+    class_weights: Mapping[str, float],
+    seed: int,
+    folder: Path,
+    work: Path,
+    log: RunLog,
+) -> None:
+    """Fill `folder` with model.safetensors, model.json, checkpoint.safetensors (training weights) and training.json.
+
+    patches: a patch store, splits train and validation. work: where an unfinished training is kept; if one of the same
+    parameters and patches lies there, training goes on from it to the same number of steps, and ends with the weights
+    that it would have had (bit for bit on a CPU in fp32). It is left in place for the caller to delete.
+    Under torchrun every process calls this with the same arguments; each batch is split among them, and the first one
+    writes. The model is the best by the cost of the validation patches, the last one where there are none.
+
+    Raises ConfigError, StageError (no finished patches), TrainingError (diverged, no such device, two at a time), and
+    KeyboardInterrupt after Ctrl-C or SIGTERM, when the training has been saved.
+    """
+    store = PatchStore(patches, "train")
+    if len(store) == 0:
+        raise TrainingError(f"{patches} holds no training patches; curate more pictures or raise curate.split.train")
+    facts = asdict(model) | {"lmbda": lmbda, "class_weights": dict(class_weights), "seed": seed, "train": asdict(config)}
+    fingerprint = _fingerprint(facts, patches)
+    checked = _new_model(model, config, seed)
+    _check(config, store, checked)
+    keep_freed_memory()
+    with _locked(work):
+        first_step = _unfinished_step(work / LAST, fingerprint)
+        if first_step < config.steps:
+            _fit(checked, config, lmbda, class_weights, seed, store, patches, work, log, first_step, fingerprint)
+        if int(os.environ.get("RANK", 0)) == 0:
+            _finish(_new_model(model, config, seed), facts, folder, work)
+
+
+def _fit(
+    model: CompressionModel,
+    config: TrainConfig,
+    lmbda: float,
+    class_weights: Mapping[str, float],
+    seed: int,
+    store: PatchStore,
+    patches: Path,
+    work: Path,
+    log: RunLog,
+    first_step: int,
+    fingerprint: str,
+) -> None:
+    accelerator = choose_device(config.device)
+    precision = choose_precision(config.precision, accelerator)
+    share = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    weighting = class_weights if config.lmbda_box > 0 else None
+    validation_store = PatchStore(patches, "validation")
+    validation = Validation(validation_store, model.downsampling, weighting, share) if len(validation_store) else None
+    last, best = work / LAST, work / BEST
+    curves = Curves(validation, config.validate_every, config.steps, best, log)
+    checkpoints = Checkpoints(last, best, config.checkpoint_minutes, config.steps, fingerprint)
+    line = ProgressLine(model.name, config.steps)
+    module = TrainingModule(model, config, lmbda, seed)
+    with quiet(), checkpoints.signals_caught(), ExitStack() as stack:
+        # The checkpoint holds the curves, so they come first.
+        trainer = make_trainer(config, accelerator, precision, [line, curves, checkpoints], work)
+        source: CropSource = crop_source(store, config.crop, config.batch_size, seed, weighting, share, trainer.strategy.root_device)
+        stack.enter_context(line.shown(first_step, visible=share[0] == 0))
+        batches = Batches(source, first_step=lambda: trainer.global_step)
+        try:
+            trainer.fit(module, batches, ckpt_path=last if first_step else None, weights_only=True)
+        except Interrupted:
+            raise KeyboardInterrupt from None
+
+
+def _finish(model: CompressionModel, facts: dict[str, Any], folder: Path, work: Path) -> None:
+    """Export the best weights. model.json comes last: a folder that has one is whole."""
+    best_step = int(load_weights(model, work / BEST / CHECKPOINT_FILE)["step"])
+    curves = torch.load(work / LAST, map_location="cpu", weights_only=True)["callbacks"][Curves.__qualname__]
+    validation = next((record for record in curves["validations"] if record["step"] == best_step), None)
+    summary = {"steps": facts["train"]["steps"], "best_step": best_step, "validation": validation}
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as name:
+        part = Path(name)
+        model_folder(model, facts["lmbda"], summary).save(part)
+        save_weights(model, part / CHECKPOINT_FILE, {"step": str(best_step)})
+        write_json(part / TRAINING_FILE, facts | summary | curves)
+        (folder / DESCRIPTION_FILE).unlink(missing_ok=True)
+        for file in (TENSORS_FILE, CHECKPOINT_FILE, TRAINING_FILE, DESCRIPTION_FILE):
+            os.replace(part / file, folder / file)
+
+
+def _new_model(model: ModelConfig, config: TrainConfig, seed: int) -> CompressionModel:
+    torch.manual_seed(seed)
+    new = build(model).to(memory_format=torch.channels_last)
+    if config.init_from is not None:
+        load_weights(new, Path(config.init_from) / CHECKPOINT_FILE)
+    return new
+
+
+def _check(config: TrainConfig, store: PatchStore, model: CompressionModel) -> None:
+    local, machines = process_layout()
+    processes = local * machines
+    require(config.crop <= store.size, f"train.crop is {config.crop}, but patches.size is only {store.size}")
+    require(
+        config.crop % model.downsampling == 0,
+        f"train.crop is {config.crop}, must be a multiple of {model.downsampling} for {model.name}",
+    )
+    require(
+        config.batch_size % processes == 0,
+        f"train.batch_size is {config.batch_size}, must be a multiple of the {processes} processes",
+    )
+
+
+def _fingerprint(facts: dict[str, Any], patches: Path) -> str:
+    """What a training's result depends on; where it runs and how often it is saved left out."""
+    settings = {name: value for name, value in facts["train"].items() if name not in ("device", "checkpoint_minutes")}
+    identity = [facts | {"train": settings}, sha256_file(patches / "patches.json")]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _unfinished_step(last: Path, fingerprint: str) -> int:
+    """The step that the training saved in `last` has done; 0 if there is none, or one of other parameters or patches."""
+    if not last.exists():
+        return 0
+    checkpoint = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
+    return int(checkpoint["global_step"]) if checkpoint["fingerprint"] == fingerprint else 0
+
+
+@contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    """Hold `work` against a second training; of several processes under torchrun the first one holds it."""
+    work.mkdir(parents=True, exist_ok=True)
+    if int(os.environ.get("RANK", 0)) != 0:
+        yield
+        return
+    lock = FileLock(work / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise TrainingError(f"another process trains the same model in {work}; wait for it, or stop it first") from None
+    try:
+        yield
+    finally:
+        lock.release()

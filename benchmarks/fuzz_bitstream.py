@@ -60,7 +60,9 @@ def random_bytes_with_valid_checksum(data: bytes, dice: random.Random) -> bytes:
 
 def lying_size(data: bytes, dice: random.Random) -> bytes:
     stream = Stream.unpack(data)
-    width, height = (dice.choice((side, 1, dice.randrange(1, 2 ** dice.randrange(1, 34)))) for side in (stream.width, stream.height))
+    width, height = (
+        dice.choice((side, 1, dice.randrange(1, 2 ** dice.randrange(1, 34)))) for side in (stream.width, stream.height)
+    )
     return Stream(stream.fingerprint, width, height, stream.grey, stream.sections).pack()
 
 
@@ -69,7 +71,9 @@ def lying_sections(data: bytes, dice: random.Random) -> bytes:
     sections = dict(stream.sections)
     for _ in range(dice.randrange(1, 4)):
         tag = dice.choice((1, 2, 16, 64, 65, dice.randrange(128)))
-        content = dice.choice((b"", dice.randbytes(dice.randrange(2000)), zlib.compress(bytes(dice.randrange(2**20))), *sections.values()))
+        content = dice.choice(
+            (b"", dice.randbytes(dice.randrange(2000)), zlib.compress(bytes(dice.randrange(2**20))), *sections.values())
+        )
         sections[tag] = content
     return Stream(stream.fingerprint, stream.width, stream.height, dice.random() < 0.5, sections).pack()
 
@@ -137,7 +141,18 @@ def fuzz(folder: Path, streams: int, seed: int) -> tuple[Counter[tuple[str, str]
     outcomes: Counter[tuple[str, str]] = Counter()
     index, slowest, peak = 0, 0.0, 0
     while index < streams:
-        command = [sys.executable, __file__, "--work", str(index), "--streams", str(streams), "--seed", str(seed), "--model", str(folder)]
+        command = [
+            sys.executable,
+            __file__,
+            "--work",
+            str(index),
+            "--streams",
+            str(streams),
+            "--seed",
+            str(seed),
+            "--model",
+            str(folder),
+        ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None
             kind, began = "", False
@@ -162,7 +177,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--model", type=Path, default=GOLDEN_MODEL, help="model folder; default: the tests' golden model")
+    parser.add_argument(
+        "--model", type=Path, default=GOLDEN_MODEL, help="model folder; default: the tests' golden model"
+    )
     parser.add_argument("--work", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work is not None:
@@ -172,7 +189,9 @@ def main() -> None:
     for (kind, outcome), count in sorted(outcomes.items()):
         print(f"{kind:34} {outcome:32} {count:6}")
     failed = sum(count for (_, outcome), count in outcomes.items() if outcome not in ("picture", "BitstreamError"))
-    print(f"{sum(outcomes.values())} streams, {failed} failed; slowest {slowest:.2f} s, peak memory {peak / 2**20:.0f} MiB")
+    print(
+        f"{sum(outcomes.values())} streams, {failed} failed; slowest {slowest:.2f} s, peak memory {peak / 2**20:.0f} MiB"
+    )
     sys.exit(1 if failed else 0)
 
 

@@ -49,7 +49,9 @@ def coco(names: Sequence[str], **image: Any) -> str:
                 {"id": i, "file_name": name, "width": SIZE[0], "height": SIZE[1], "license": 1, **image}
                 for i, name in enumerate(names)
             ],
-            "annotations": [{"id": i, "image_id": i, "category_id": 7, "bbox": [0, 0, 20, 10]} for i in range(len(names))],
+            "annotations": [
+                {"id": i, "image_id": i, "category_id": 7, "bbox": [0, 0, 20, 10]} for i in range(len(names))
+            ],
             "categories": [{"id": 7, "name": "Cat"}],
         }
     )
@@ -66,8 +68,13 @@ YOLO_ROW = "1 0.25 0.25 0.5 0.5\n"
 
 def open_images_tree(folder: Path, image_id: str, rotation: str) -> None:
     picture(folder / "data" / f"{image_id}.jpg")
-    header = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside"
-    rows = [f"{image_id},xclick,/m/01yrx,1,0,0.5,0,0.5,-1,0,1,-1,0", f"{image_id},xclick,/m/none,1,0,0.5,0,0.5,0,0,0,0,0"]
+    header = (
+        "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside"
+    )
+    rows = [
+        f"{image_id},xclick,/m/01yrx,1,0,0.5,0,0.5,-1,0,1,-1,0",
+        f"{image_id},xclick,/m/none,1,0,0.5,0,0.5,0,0,0,0,0",
+    ]
     rows.append("0000000000000009,xclick,/m/01yrx,1,0,0.5,0,0.5,0,0,0,0,0")
     text(folder / "labels" / "detections.csv", "\n".join([header, *rows]))
     text(folder / "metadata" / "classes.csv", "/m/01yrx,Cat\n")

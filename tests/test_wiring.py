@@ -75,16 +75,15 @@ def test_listing_pipelines_imports_nothing_heavy():
 
 
 def test_every_parameter_section_is_accepted_by_its_dataclass():
-    from balle_li.models.config import ModelConfig
-    from balle_li.training.config import TrainConfig
-
     from balle_li.compute import ComputeConfig
     from balle_li.configuration import from_mapping
     from balle_li.datasets.curation import CurationConfig
     from balle_li.datasets.patches import PatchConfig
     from balle_li.datasets.sources import DatasetConfig
     from balle_li.evaluation.config import EvaluationConfig
+    from balle_li.models.config import ModelConfig
     from balle_li.tracking.registry import RegisterConfig
+    from balle_li.training.config import TrainConfig
 
     sections = {
         "dataset": DatasetConfig,

@@ -22,7 +22,6 @@ def evaluate(
 
     def fill(folder: Path) -> None:
         from balle_li.evaluation.evaluate import evaluate
-
         from balle_li.tracking import provenance, run
 
         with run.attached(mlflow_run["run_id"], parameters, provenance.tags(Path.cwd())) as log:

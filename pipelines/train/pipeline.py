@@ -12,5 +12,6 @@ def create_pipeline() -> Pipeline:
         [
             node(nodes.open_run, ["patch_store", *SETTINGS], "mlflow_run", name="open_run"),
             node(nodes.train, ["patch_store", "mlflow_run", *SETTINGS], "model", name="train"),
+            node(nodes.forget_unfinished, ["model", "mlflow_run"], None, name="forget_unfinished"),
         ]
     )

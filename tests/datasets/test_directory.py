@@ -75,7 +75,9 @@ def test_copies_are_no_links_and_are_not_made_twice(tmp_path: Path) -> None:
         (lambda folder: picture(folder / "a.png"), "open-images", "no labels of the kind 'open-images'"),
     ],
 )
-def test_what_is_wrong_with_a_folder_is_said_in_one_line(tmp_path: Path, prepare: Any, labels: str, message: str) -> None:
+def test_what_is_wrong_with_a_folder_is_said_in_one_line(
+    tmp_path: Path, prepare: Any, labels: str, message: str
+) -> None:
     prepare(tmp_path / "in")
     with pytest.raises(DatasetError, match=message) as caught:
         run(tmp_path / "raw", tmp_path / "in", labels=labels)

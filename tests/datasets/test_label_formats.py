@@ -12,7 +12,10 @@ from balle_li.errors import DatasetError
     "layout",
     [
         {"images/1.jpg": "annotations/instances_default.json"},  # CVAT
-        {"train2017/1.jpg": "annotations/instances_train2017.json", "val2017/1.jpg": "annotations/instances_val2017.json"},
+        {
+            "train2017/1.jpg": "annotations/instances_train2017.json",
+            "val2017/1.jpg": "annotations/instances_val2017.json",
+        },
         {"train/1.jpg": "train/_annotations.coco.json", "valid/1.jpg": "valid/_annotations.coco.json"},  # Roboflow
         {"data/1.jpg": "labels.json"},  # FiftyOne
     ],
@@ -98,7 +101,11 @@ def test_labels_of_other_pictures_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "layout",
     [
-        {"images/train/1.jpg": "labels/train/1.txt", "images/val/1.jpg": "labels/val/1.txt", "data.yaml": "names: [Dog, Cat]"},
+        {
+            "images/train/1.jpg": "labels/train/1.txt",
+            "images/val/1.jpg": "labels/val/1.txt",
+            "data.yaml": "names: [Dog, Cat]",
+        },
         {"train/images/1.jpg": "train/labels/1.txt", "data.yaml": "nc: 2\nnames: ['Dog', 'Cat']"},  # Roboflow
         {"images/1.jpg": "labels/1.txt", "dataset.yaml": "names: {0: Dog, 1: Cat}"},  # Ultralytics
         {"images/1.jpg": "labels/1.txt", "classes.txt": "Dog\nCat\n"},  # Label Studio
@@ -129,7 +136,12 @@ def test_a_yolo_split_finds_its_labels_and_names(tmp_path: Path, mongo: str) -> 
 
 
 def test_yolo_problems(tmp_path: Path, mongo: str) -> None:
-    rows = {"good": YOLO_ROW, "unknown": YOLO_ROW + "9 0.5 0.5 0.1 0.1\n", "broken": YOLO_ROW + "one two\n", "empty": ""}
+    rows = {
+        "good": YOLO_ROW,
+        "unknown": YOLO_ROW + "9 0.5 0.5 0.1 0.1\n",
+        "broken": YOLO_ROW + "one two\n",
+        "empty": "",
+    }
     rows["outline"] = "1 0 0 0.5 0 0.5 0.5 0 0.5\n"
     for name, content in rows.items():
         picture(tmp_path / "in" / "images" / f"{name}.jpg")

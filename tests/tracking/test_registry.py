@@ -2,9 +2,9 @@ import io
 
 import pytest
 from PIL import Image
+from tiny_model import tiny_model_folder
 
 from balle_li.errors import TrackingError
-from tiny_model import tiny_model_folder
 
 METRICS = {"bpp": 0.5, "psnr": 30.0, "ms_ssim": 0.96, "compression_ratio": 20.0}
 FACTS = {"model": "balle", "lmbda": 0.01}
@@ -40,7 +40,7 @@ def test_champion_moves_only_to_a_better_version_and_each_leaves_its_reason(home
     assert [entry["promoted"] for entry in (first, worse, better)] == [True, False, True]
     assert [entry["champion"] for entry in (first, worse, better)] == ["1", "1", "3"]
     client = connection.connect().MlflowClient()
-    assert client.get_model_version_by_alias("codec", "champion").version == "3"
+    assert str(client.get_model_version_by_alias("codec", "champion").version) == "3"
     for entry in (first, worse, better):
         version = client.get_model_version("codec", entry["version"])
         assert version.tags["reason"] == version.description == entry["reason"]

@@ -99,7 +99,9 @@ def plan(paths: Sequence[str], suffixes: set[str], suffix: str, is_destination: 
     to_file = destination not in ("", STANDARD) and not several and not Path(destination).is_dir()
     if to_file and not destination.endswith("/"):
         if not is_destination(Path(destination).suffix.lower()):
-            raise typer.BadParameter(f"{destination} cannot be the destination: its name must end in {suffix} or the like")
+            raise typer.BadParameter(
+                f"{destination} cannot be the destination: its name must end in {suffix} or the like"
+            )
         return [(sources[0], destination)]
     if destination == STANDARD:
         return [(sources[0], STANDARD)]
@@ -121,7 +123,9 @@ def _files(source: Path, suffixes: set[str]) -> Iterator[tuple[Path, Path]]:
         return
     found = sorted(file for file in source.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
     if not found:
-        raise typer.BadParameter(f"{source} holds no {'pictures' if len(suffixes) > 1 else next(iter(suffixes)) + ' files'}")
+        raise typer.BadParameter(
+            f"{source} holds no {'pictures' if len(suffixes) > 1 else next(iter(suffixes)) + ' files'}"
+        )
     for file in found:
         yield file, source
 

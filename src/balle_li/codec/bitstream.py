@@ -15,6 +15,7 @@ _LAST = 0x80
 _FIRST_OPTIONAL = 0x40
 _GREY = 0x01
 _MAX_VARINT_BYTES = 5
+_LEAST_BYTES = 21  # a picture of one pixel with an empty section
 _DAMAGED = "the stream is damaged or cut short; fetch it again"
 
 
@@ -68,8 +69,10 @@ class Stream:
             raise BitstreamError("this is not a Balle-Li stream: it does not begin with its signature")
         if len(data) < 5 or data[4] != VERSION:
             found = f"format version {data[4]}" if len(data) > 4 else "no format version"
-            raise BitstreamError(f"the stream has {found}, this program reads version {VERSION}; use a matching balle-li")
-        if len(data) < 23 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+            raise BitstreamError(
+                f"the stream has {found}, this program reads version {VERSION}; use a matching balle-li"
+            )
+        if len(data) < _LEAST_BYTES or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
             raise BitstreamError(_DAMAGED)
         flags, fingerprint, reader = data[5], data[6:14], _Reader(data[:-4], 14)
         if flags & ~_GREY:

@@ -29,7 +29,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         help="Model folder, or models:/NAME@ALIAS in MLflow's registry. "
-        "Default: $BALLE_LI_MODEL, else data/04_models of this project.",
+        "Default: $BALLE_LI_MODEL, else data/04_models/model of this project.",
         show_default=False,
     ),
 ]
@@ -76,7 +76,9 @@ def decompress(
 
 @app.command()
 def info(
-    paths: Annotated[list[str], typer.Argument(metavar="FILE...", help="Streams; `-` is standard input.", show_default=False)],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Streams; `-` is standard input.", show_default=False)
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Show what a .bli file holds; needs no model."""
@@ -90,7 +92,9 @@ def info(
             _complain(str(error))
             failed += 1
             continue
-        typer.echo(json.dumps(facts) if as_json else "\n".join(f"{key:12} {_plain(value)}" for key, value in facts.items()))
+        typer.echo(
+            json.dumps(facts) if as_json else "\n".join(f"{key:12} {_plain(value)}" for key, value in facts.items())
+        )
     _finish(failed)
 
 
@@ -117,7 +121,9 @@ def models(
             continue
         facts = {"folder": str(folder), "fingerprint": model.fingerprint.hex()}
         facts |= {key: model.description.get(key) for key in ("name", "N", "lmbda", "downsampling")}
-        facts["parameters"] = sum(tensor.numel() for key, tensor in model.tensors.items() if not key.startswith("tables."))
+        facts["parameters"] = sum(
+            tensor.numel() for key, tensor in model.tensors.items() if not key.startswith("tables.")
+        )
         typer.echo(json.dumps(facts) if as_json else "\n".join(f"{key:12} {value}" for key, value in facts.items()))
     _finish(failed)
 

@@ -33,7 +33,7 @@ class Analysis:
 class Codec:
     """Compresses pictures with one model. Safe to use from several threads.
 
-    >>> codec = Codec.load("data/04_models")
+    >>> codec = Codec.load("data/04_models/model")
     >>> data = codec.compress(Image.open("photo.jpg"))
     >>> codec.decompress(data).save("photo.png")
     """

@@ -94,7 +94,9 @@ def _check_layer(layer: Any, place: str) -> None:
         excess = kernel - 2 * layer["padding"]
         same = 1 <= excess <= stride if layer["type"] == "conv" else excess + layer["output_padding"] == stride
         if not same:
-            raise BalleLiError(f"{place}: the padding must make the output's side exactly the input's times or over the stride")
+            raise BalleLiError(
+                f"{place}: the padding must make the output's side exactly the input's times or over the stride"
+            )
 
 
 def _channels(layer: Layer) -> tuple[int | None, int | None]:

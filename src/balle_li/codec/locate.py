@@ -12,23 +12,25 @@ if TYPE_CHECKING:
     from balle_li.codec.codec import Codec
 
 VARIABLE = "BALLE_LI_MODEL"
-TRAINED = Path("data", "04_models")
+TRAINED = Path("data", "04_models", "model")
 
 
 def model_folder(name: str | None = None) -> Path:
     """The model folder for `name`: a folder, a registry address such as models:/balle-li@champion, or None for the default.
 
     The default is what the environment variable BALLE_LI_MODEL names, else the project's last trained model,
-    `data/04_models`. Raises BalleLiError when there is none, TrackingError when the registry does not have it.
+    `data/04_models/model`. Raises BalleLiError when there is none, TrackingError when the registry does not have it.
     """
     name = name or os.environ.get(VARIABLE)
     if name is None:
         trained = project_home() / TRAINED
         if not (trained / "model.json").is_file():
-            raise BalleLiError(f"no model: name a model folder with --model or {VARIABLE}, or train one with `dvc repro`")
+            raise BalleLiError(
+                f"no model: name a model folder with --model or {VARIABLE}, or train one with `dvc repro`"
+            )
         return trained
     if name.startswith("models:/"):
-        from balle_li.tracking import model_path
+        from balle_li.tracking.registry import model_path
 
         return model_path(name)
     return Path(name)

@@ -48,12 +48,16 @@ class ModelFolder:
         folder = Path(path)
         for name in (DESCRIPTION_FILE, TENSORS_FILE):
             if not (folder / name).is_file():
-                raise BalleLiError(f"{folder} is not a model folder: it has no {name}; run the train stage or name another")
+                raise BalleLiError(
+                    f"{folder} is not a model folder: it has no {name}; run the train stage or name another"
+                )
         description = read_json(folder / DESCRIPTION_FILE)
         try:
             tensors = load_file(folder / TENSORS_FILE)
         except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
-            raise BalleLiError(f"{folder / TENSORS_FILE} is damaged ({error}); train or fetch the model again") from None
+            raise BalleLiError(
+                f"{folder / TENSORS_FILE} is damaged ({error}); train or fetch the model again"
+            ) from None
         try:
             model = cls(description, tensors)
             model.check()
@@ -76,12 +80,16 @@ class ModelFolder:
 
     def weights(self, network: str) -> dict[str, Tensor]:
         """The tensors of one network, named `<layer index>.<weight|bias|beta|gamma>`."""
-        return {name.split(".", 1)[1]: tensor for name, tensor in self.tensors.items() if name.startswith(f"{network}.")}
+        return {
+            name.split(".", 1)[1]: tensor for name, tensor in self.tensors.items() if name.startswith(f"{network}.")
+        }
 
     def tables(self, latent: str) -> Tables:
         """The integer tables of a latent. Raises BalleLiError when they are missing or do not add up."""
         where = f"tables.{latent}"
-        arrays = {name: self._tensor(f"{where}.{name}").numpy(force=True) for name in ("frequencies", "offset", "length")}
+        arrays = {
+            name: self._tensor(f"{where}.{name}").numpy(force=True) for name in ("frequencies", "offset", "length")
+        }
         precision = self.description["tables"][latent].get("precision")
         if not isinstance(precision, int):
             raise BalleLiError(f"{where}.precision must be a whole number, not {precision!r}")
@@ -90,8 +98,14 @@ class ModelFolder:
     @cached_property
     def fingerprint(self) -> bytes:
         """Eight bytes that tell models apart which decode differently: SHA-256 over what decoding needs, cut short."""
-        networks = {name: layers for name, layers in self.description["networks"].items() if name not in ENCODER_NETWORKS}
-        needed = {"downsampling": self.description["downsampling"], "networks": networks, "tables": self.description["tables"]}
+        networks = {
+            name: layers for name, layers in self.description["networks"].items() if name not in ENCODER_NETWORKS
+        }
+        needed = {
+            "downsampling": self.description["downsampling"],
+            "networks": networks,
+            "tables": self.description["tables"],
+        }
         digest = hashlib.sha256(json.dumps(needed, sort_keys=True, separators=(",", ":")).encode())
         for name in sorted(self.tensors):
             if name.split(".", 1)[0] not in ENCODER_NETWORKS:
@@ -136,8 +150,14 @@ class ModelFolder:
             layers = [layer for name in chain for layer in networks[name]]
             check_layers(layers, "+".join(chain))
             leaving = 1 if chain[-1] == "importance" else channels_in(networks["g_s"])
-            if channels_in(layers) != 3 or channels_out(layers) != leaving or scale(layers) != Fraction(1, downsampling):
-                raise BalleLiError(f"{'+'.join(chain)} must take 3 channels and give {leaving} at 1/{downsampling} of the size")
+            if (
+                channels_in(layers) != 3
+                or channels_out(layers) != leaving
+                or scale(layers) != Fraction(1, downsampling)
+            ):
+                raise BalleLiError(
+                    f"{'+'.join(chain)} must take 3 channels and give {leaving} at 1/{downsampling} of the size"
+                )
 
     def _check_weights(self, network: str, layers: list[Layer]) -> None:
         for index, layer in enumerate(layers):

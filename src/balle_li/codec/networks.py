@@ -62,7 +62,9 @@ class SubpixelDeconvolution(nn.Module):
         return pixels.reshape(batch, height * stride, width * stride, self.leaving).permute(0, 3, 1, 2)
 
 
-def build_network(layers: Sequence[Layer], weights: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> nn.Module:
+def build_network(
+    layers: Sequence[Layer], weights: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
+) -> nn.Module:
     """The network of checked `layers`, on `device`, channels last; weights as `ModelFolder.weights` names them."""
     modules = [_build_layer(layer, index, weights) for index, layer in enumerate(layers)]
     return nn.Sequential(*modules).to(device=device, dtype=dtype, memory_format=torch.channels_last).eval()
@@ -73,7 +75,9 @@ def fold_input_scale(weights: Mapping[str, Tensor], factor: float) -> dict[str, 
     return {**weights, "0.weight": weights["0.weight"] * factor}
 
 
-def fold_output_scale(layers: Sequence[Layer], weights: Mapping[str, Tensor], factor: float, shift: float) -> dict[str, Tensor]:
+def fold_output_scale(
+    layers: Sequence[Layer], weights: Mapping[str, Tensor], factor: float, shift: float
+) -> dict[str, Tensor]:
     """The weights of the network that gives `factor` times the outputs plus `shift`; it ends with a convolution."""
     weight, bias = f"{len(layers) - 1}.weight", f"{len(layers) - 1}.bias"
     return {**weights, weight: weights[weight] * factor, bias: weights[bias] * factor + shift}

@@ -1,5 +1,6 @@
 """Between Pillow images and what a stream carries: upright 8-bit pixels, alpha, ICC profile, EXIF."""
 
+import struct
 import zlib
 from dataclasses import dataclass
 
@@ -93,10 +94,22 @@ def inflate(data: bytes, limit: int) -> bytes:
 
 def _upright(image: Image.Image) -> tuple[Image.Image, bytes | None]:
     """The image turned as its EXIF orientation says, and its EXIF without that tag."""
-    if image.getexif().get(_ORIENTATION, 1) == 1:
-        image.load()  # some formats know their EXIF only then
-    if image.getexif().get(_ORIENTATION, 1) == 1:
-        return image, image.info.get("exif")
-    had_exif = "exif" in image.info
+    image.load()  # some formats know their EXIF only then
+    exif = image.info.get("exif")
+    if _orientation(image) == 1:
+        return image, exif
     image = ImageOps.exif_transpose(image)
-    return image, image.info.get("exif") if had_exif else None
+    return image, image.info.get("exif") if exif else None
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except (
+        SyntaxError,
+        ValueError,
+        TypeError,
+        KeyError,
+        struct.error,
+    ):  # broken EXIF says nothing, and is kept as it is
+        return 1

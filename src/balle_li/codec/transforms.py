@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from balle_li.codec.layers import Layer, input_span
+from balle_li.codec.layers import input_span
 from balle_li.codec.model_folder import ModelFolder
 from balle_li.codec.networks import build_network, fold_input_scale, fold_output_scale, inference_dtype
 from balle_li.codec.tables import MAX_ABSOLUTE_SYMBOL
@@ -25,7 +25,9 @@ _PIXEL_CENTRE = 127.5
 class Transforms:
     """Analysis (pixels to integer latents) and synthesis (integer latents to pixels) of one model on one device."""
 
-    def __init__(self, model: ModelFolder, device: torch.device, dtype: torch.dtype | None, tile_pixels: int = TILE_PIXELS):
+    def __init__(
+        self, model: ModelFolder, device: torch.device, dtype: torch.dtype | None, tile_pixels: int = TILE_PIXELS
+    ):
         self.device, self.dtype = device, dtype or inference_dtype(device)
         self.downsampling: int = model.description["downsampling"]
         self._tile = max(1, tile_pixels // self.downsampling)
@@ -39,14 +41,18 @@ class Transforms:
         weights = {name: model.weights(name) for name in [*networks, "g_s"]}
         weights[self._entry] = fold_input_scale(weights[self._entry], 1 / 255)
         weights["g_s"] = fold_output_scale(self._g_s_layers, weights["g_s"], 255, -_PIXEL_CENTRE)
-        self._networks = {name: build_network(model.network(name), weights[name], device, self.dtype) for name in weights}
+        self._networks = {
+            name: build_network(model.network(name), weights[name], device, self.dtype) for name in weights
+        }
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of latents of a picture."""
         return -(-height // self.downsampling), -(-width // self.downsampling)
 
     @torch.inference_mode()
-    def analyse(self, rgb: NDArray[np.uint8], progress: Progress | None) -> tuple[NDArray[np.int16], NDArray[np.float32] | None]:
+    def analyse(
+        self, rgb: NDArray[np.uint8], progress: Progress | None
+    ) -> tuple[NDArray[np.int16], NDArray[np.float32] | None]:
         """Integer latents (channels, rows, columns) of `rgb` (H, W, 3), and the importance (rows, columns) of models with one.
 
         The picture is continued to whole latents by repeating its last row and column.
@@ -67,7 +73,9 @@ class Transforms:
         return latents, importance
 
     @torch.inference_mode()
-    def synthesise(self, latents: NDArray[np.int16], height: int, width: int, progress: Progress | None) -> NDArray[np.uint8]:
+    def synthesise(
+        self, latents: NDArray[np.int16], height: int, width: int, progress: Progress | None
+    ) -> NDArray[np.uint8]:
         """The pixels (height, width, 3) of integer latents (channels, rows, columns)."""
         rgb = np.empty((height, width, 3), dtype=np.uint8)
         _, rows, columns = latents.shape

@@ -21,7 +21,9 @@ SUFFIXES = frozenset({
     ".tif", ".tiff", ".webp",
 })
 # fmt: on
-NOT_PHOTOGRAPHS = frozenset({"__MACOSX", "SegmentationClass", "SegmentationObject"})  # folders; the last two: VOC's masks
+NOT_PHOTOGRAPHS = frozenset(
+    {"__MACOSX", "SegmentationClass", "SegmentationObject"}
+)  # folders; the last two: VOC's masks
 LONGEST_ID = 150  # characters; file systems allow names of 255 bytes
 NAMED_IN_REPORT = 100
 
@@ -133,7 +135,9 @@ def _report(text: str, labels: Labels, pictures: list[Path]) -> dict[str, Any]:
         log.warning("%s: %d labelled pictures are not there, for one: %s", text, len(absent), absent[0])
     if problems:
         first = problems[0]
-        log.warning("%s: %d labels cannot be used, for one: %s: %s", text, len(problems), first["labels"], first["reason"])
+        log.warning(
+            "%s: %d labels cannot be used, for one: %s: %s", text, len(problems), first["labels"], first["reason"]
+        )
     return {
         "path": text,
         "labels": labels.kind,

@@ -24,7 +24,9 @@ def copy_picture(source: Path, target: Path) -> None:
         with atomic_path(target) as part:
             shutil.copyfile(source, part)
             stat = source.stat()
-            os.utime(part, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # so that the next call sees at once that they are equal
+            os.utime(
+                part, ns=(stat.st_atime_ns, stat.st_mtime_ns)
+            )  # so that the next call sees at once that they are equal
     except (FileNotFoundError, PermissionError) as error:
         raise DatasetError(f"{error.filename or source} cannot be copied: {error.strerror}") from error
 

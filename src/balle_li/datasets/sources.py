@@ -12,7 +12,9 @@ class DirectoryConfig:
     """The user's own folders of pictures."""
 
     paths: list[str]  # folders; relative ones start from the project
-    labels: Literal["auto", "none", "coco", "yolo", "voc", "open-images"]  # the layout of the labels beside the pictures
+    labels: Literal[
+        "auto", "none", "coco", "yolo", "voc", "open-images"
+    ]  # the layout of the labels beside the pictures
 
 
 @dataclasses.dataclass(frozen=True)

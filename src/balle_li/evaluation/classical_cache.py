@@ -42,7 +42,9 @@ def measure_classical(
     return measurement
 
 
-def round_trip(pixels: np.ndarray, codec: ClassicalCodec, quality: float) -> tuple[np.ndarray, int, tuple[float, float]]:
+def round_trip(
+    pixels: np.ndarray, codec: ClassicalCodec, quality: float
+) -> tuple[np.ndarray, int, tuple[float, float]]:
     """Through a real file and back: the decoded uint8 picture, the file's bytes, seconds of encoding and decoding."""
     image = Image.fromarray(pixels)
     with tempfile.TemporaryDirectory(prefix="balle-li-") as folder:

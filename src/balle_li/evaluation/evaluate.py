@@ -82,7 +82,9 @@ def evaluate(
                     _round_trip(model.codec, reference.pixels, streams / f"{reference.image_id}.bli")
                 own.append(_measure_model(model, reference, class_weights, streams))
                 for quality in config.all_jpeg_qualities:
-                    beside = measure_classical(reference, classical_codec("jpeg"), quality, class_weights, default_cache())
+                    beside = measure_classical(
+                        reference, classical_codec("jpeg"), quality, class_weights, default_cache()
+                    )
                     jpeg.append(beside)
             advance(1)
     metrics = summarise(own, jpeg, model.lmbda, test_set.digest(rows))
@@ -160,7 +162,5 @@ def _write_page(
             analysis = model.codec.analyse(Image.fromarray(reference.pixels))
             beside = jpeg_of_size(reference, measurement.stream_bytes, class_weights)
             step = model.codec.downsampling
-            examples.append(
-                Example(reference, measurement, decoded, *beside, analysis.bits, analysis.importance, step)
-            )
+            examples.append(Example(reference, measurement, decoded, *beside, analysis.bits, analysis.importance, step))
     draw_page(examples, f"{model.name} ({model.setting})", folder / "pictures.png")

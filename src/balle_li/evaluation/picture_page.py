@@ -101,7 +101,9 @@ def _draw_row(page: Image.Image, draw: ImageDraw.ImageDraw, example: Example, to
         (example.jpeg, example.jpeg_pixels, example.jpeg.setting),
     ):
         shown = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
-        cells.append((shown, f"{measurement.bpp:.3f} bpp   {_quality(measurement.quality)}", f"{_inside(measurement)}{name}"))
+        cells.append(
+            (shown, f"{measurement.bpp:.3f} bpp   {_quality(measurement.quality)}", f"{_inside(measurement)}{name}")
+        )
     bpp = example.bits / example.step**2
     top_bpp = max(float(np.quantile(bpp, 0.995)), 1e-9)
     cells.append((_heat(bpp / top_bpp, example, size), f"0 – {top_bpp:.2f} bits per pixel", "dark: few, bright: many"))
@@ -119,7 +121,10 @@ def _with_boxes(picture: Image.Image, example: Example) -> Image.Image:
     draw = ImageDraw.Draw(picture)
     font = _font(14)
     for box in _largest_first(example.reference.boxes):
-        corners = [(box.xmin * picture.width, box.ymin * picture.height), (box.xmax * picture.width, box.ymax * picture.height)]
+        corners = [
+            (box.xmin * picture.width, box.ymin * picture.height),
+            (box.xmax * picture.width, box.ymax * picture.height),
+        ]
         draw.rectangle([(round(x), round(y)) for x, y in corners], outline=BOX, width=2)
         if box.area >= SMALLEST_NAMED_BOX:
             x, y = (round(value) for value in corners[0])

@@ -73,7 +73,9 @@ class JpegComparison:
         sentence = f"{title} at {rate}: model {show.format(own)}, JPEG {show.format(beside)}; {better} is better"
         saved = self._at_equal(metric)["bits_saved"]
         if saved is not None:
-            sentence += f" (for equal {title} the model needs {abs(saved):.0f} % {'fewer' if saved >= 0 else 'more'} bits)"
+            sentence += (
+                f" (for equal {title} the model needs {abs(saved):.0f} % {'fewer' if saved >= 0 else 'more'} bits)"
+            )
         return [f"{sentence}.", self._where(metric, title)]
 
     def _where(self, metric: Literal["psnr", "ms_ssim"], title: str) -> str:
@@ -138,6 +140,7 @@ def _per_class(model: Sequence[Measurement], jpeg: Sequence[Measurement]) -> lis
 
 def _class_psnr_at(bpp: float, label: str, jpeg: Iterable[Measurement]) -> float | None:
     points = [
-        RdPoint(m.setting, m.bpp, m.quality.psnr_by_class[label], None, None, None, None, m.compression_ratio) for m in jpeg
+        RdPoint(m.setting, m.bpp, m.quality.psnr_by_class[label], None, None, None, None, m.compression_ratio)
+        for m in jpeg
     ]
     return RdCurve("jpeg", tuple(points)).quality_at(bpp, "psnr")

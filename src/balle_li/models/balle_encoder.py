@@ -7,7 +7,7 @@ from balle_li.models.layers import GDN, conv, deconv
 
 
 class BalleEncoder(Balle):
-    """"Balle Encoder" of Graham & Decoto (2019): a fourth stage halves the latents' sides once more.
+    """ "Balle Encoder" of Graham & Decoto (2019): a fourth stage halves the latents' sides once more.
 
         x      (B, 3, H, W)
         g_a    conv 9×9 ↓4 · GDN · conv 5×5 ↓2 · GDN · conv 5×5 ↓2 · GDN · conv 5×5 ↓2
@@ -28,10 +28,10 @@ class BalleEncoder(Balle):
 class BalleEncoder5(BalleEncoder):
     """The second variation of "Balle Encoder": a fifth 5×5 stage, of stride 1, between the fourth and the latents.
 
-        x      (B, 3, H, W)
-        g_a    conv 9×9 ↓4 · GDN · conv 5×5 ↓2 · GDN · conv 5×5 ↓2 · GDN · conv 5×5 ↓2 · GDN · conv 5×5
-        y      (B, N, H/32, W/32)
-        g_s    deconv 5×5 · IGDN · deconv 5×5 ↑2 · IGDN · deconv 5×5 ↑2 · IGDN · deconv 5×5 ↑2 · IGDN · deconv 9×9 ↑4
+    x      (B, 3, H, W)
+    g_a    conv 9×9 ↓4 · GDN · conv 5×5 ↓2 · GDN · conv 5×5 ↓2 · GDN · conv 5×5 ↓2 · GDN · conv 5×5
+    y      (B, N, H/32, W/32)
+    g_s    deconv 5×5 · IGDN · deconv 5×5 ↑2 · IGDN · deconv 5×5 ↑2 · IGDN · deconv 5×5 ↑2 · IGDN · deconv 9×9 ↑4
     """
 
     def __init__(self, N: int) -> None:

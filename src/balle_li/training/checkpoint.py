@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from balle_li.errors import TrainingError
-from balle_li.files import atomic_path
+from balle_li.files import write_bytes
 from balle_li.models.base import CompressionModel
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -15,8 +15,7 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 def save_weights(model: CompressionModel, path: Path, facts: dict[str, str]) -> None:
     """Write the model's parameters, with its name, N and `facts` as the file's metadata; atomically."""
     weights = {name: weight.detach().cpu().contiguous() for name, weight in model.named_parameters()}
-    with atomic_path(path) as part:
-        save_file(weights, part, {"name": model.name, "N": str(model.N), **facts})
+    write_bytes(path, save(weights, {"name": model.name, "N": str(model.N), **facts}))
 
 
 def load_weights(model: CompressionModel, path: Path) -> dict[str, str]:
@@ -34,9 +33,13 @@ def load_weights(model: CompressionModel, path: Path) -> dict[str, str]:
         raise TrainingError(f"{path} cannot be read ({error}); name another model folder") from None
     if (facts.get("name"), facts.get("N")) != (model.name, str(model.N)):
         found = f"{facts.get('name')} with N = {facts.get('N')}"
-        raise TrainingError(f"{path} holds {found}, not {model.name} with N = {model.N}; set model.name and model.N to match")
+        raise TrainingError(
+            f"{path} holds {found}, not {model.name} with N = {model.N}; set model.name and model.N to match"
+        )
     parameters = dict(model.named_parameters())
-    if {name: weight.shape for name, weight in weights.items()} != {name: weight.shape for name, weight in parameters.items()}:
+    if {name: weight.shape for name, weight in weights.items()} != {
+        name: weight.shape for name, weight in parameters.items()
+    }:
         raise TrainingError(f"{path} was written by another version of {model.name}; train it again")
     for name, parameter in parameters.items():
         parameter.data.copy_(weights[name])

@@ -28,7 +28,13 @@ class Curves(pl.Callback):
     """
 
     def __init__(self, validation: Validation | None, validate_every: int, steps: int, best: Path, log: RunLog) -> None:
-        self.validation, self.validate_every, self.steps, self.best, self.log = validation, validate_every, steps, best, log
+        self.validation, self.validate_every, self.steps, self.best, self.run_log = (
+            validation,
+            validate_every,
+            steps,
+            best,
+            log,
+        )
         self.every = max(1, min(MIN_STEPS_PER_POINT, steps // 20), steps // MAX_POINTS)
         self.training: list[dict[str, float]] = []
         self.validations: list[dict[str, float]] = []
@@ -80,9 +86,13 @@ class Curves(pl.Callback):
             if self.validation is None or values["loss"] < previous:
                 save_weights(module.model, self.best / CHECKPOINT_FILE, {"step": str(step)})
             if self.validation is not None:
-                self.log.picture("reconstructions", step, self.validation.picture(module))
+                self.run_log.picture("reconstructions", step, self.validation.picture(module))
                 logger.info(
-                    "step %d: validation loss %.3f, %.3f bpp, %.2f dB", step, values["loss"], values["bpp"], values["psnr"]
+                    "step %d: validation loss %.3f, %.3f bpp, %.2f dB",
+                    step,
+                    values["loss"],
+                    values["bpp"],
+                    values["psnr"],
                 )
         spent = time.monotonic() - started
         self.seconds += spent
@@ -90,7 +100,7 @@ class Curves(pl.Callback):
 
     def _send(self, trainer: pl.Trainer, step: int, split: str, values: dict[str, float]) -> None:
         if trainer.is_global_zero:
-            self.log.metrics(step, {f"{split}/{name}": value for name, value in values.items()})
+            self.run_log.metrics(step, {f"{split}/{name}": value for name, value in values.items()})
 
 
 def diverged(step: int, best: Path) -> str:

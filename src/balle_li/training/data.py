@@ -105,7 +105,9 @@ class DeviceCropSource(CropSource):
     def __init__(self, *arguments: Any, device: torch.device, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self.device = device
-        self._patches = torch.empty((len(self.store), self.store.size, self.store.size, 3), dtype=torch.uint8, device=device)
+        self._patches = torch.empty(
+            (len(self.store), self.store.size, self.store.size, 3), dtype=torch.uint8, device=device
+        )
         for patch in range(len(self.store)):
             self._patches[patch] = torch.from_numpy(np.array(self.store[patch]))
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from balle_li.models.entropy import EntropyBottleneck
 from balle_li.models.layers import GDN
 
 TAIL_MASS = 1e-6  # share of a latent's values, by the model, that its table leaves to the escape
+SEARCH_RADIUS = 1e5  # of the bisection, as in CompressAI
 MAX_REACH = 1024  # a table's symbols lie at most so far from the median
 
 
@@ -45,7 +47,9 @@ def model_folder(model: CompressionModel, lmbda: float, training: dict[str, Any]
         "tables": tables,
         "training": training,
     }
-    return ModelFolder(description, {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
+    return ModelFolder(
+        description, {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    )
 
 
 @torch.no_grad()
@@ -57,10 +61,12 @@ def factorized_tables(bottleneck: EntropyBottleneck) -> dict[str, Tensor]:
     """
     exact = copy.deepcopy(bottleneck).cpu().double()
     target = math.log(2 / TAIL_MASS - 1)
-    exact.target = torch.tensor([-target, 0.0, target], dtype=torch.float64)
-    exact._update_quantiles()
-    low, _, high = exact.quantiles[:, 0].unbind(1)
-    median = exact.quantiles[:, 0, 1].float().double()  # the codec's, in fp32
+    reach = torch.full((exact.channels, 1, 1), SEARCH_RADIUS, dtype=torch.float64)
+    cumulative = partial(exact._logits_cumulative, stop_gradient=True)
+    low, median, high = (
+        exact._search_target(cumulative, logit, -reach, reach)[:, 0, 0] for logit in (-target, 0.0, target)
+    )
+    median = median.float().double()  # the codec's, in fp32
     below = (median - low).ceil().clamp(0, MAX_REACH).long()
     above = (high - median).ceil().clamp(0, MAX_REACH).long()
     symbols = torch.arange(int((below + above).max()) + 1)

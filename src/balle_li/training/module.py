@@ -53,7 +53,11 @@ class TrainingModule(pl.LightningModule):
 
     def is_finite(self) -> bool:
         """Whether the costs since the last `take_totals` and all the weights are numbers."""
-        return bool(torch.stack([self.total.sum(), *(weight.detach().sum() for weight in self.model.parameters())]).isfinite().all())
+        return bool(
+            torch.stack([self.total.sum(), *(weight.detach().sum() for weight in self.model.parameters())])
+            .isfinite()
+            .all()
+        )
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
         # By hand: Lightning refuses to clip for any fused optimizer, though only fp16's loss scaling conflicts with it.

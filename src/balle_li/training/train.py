@@ -63,7 +63,12 @@ def train(
     store = PatchStore(patches, "train")
     if len(store) == 0:
         raise TrainingError(f"{patches} holds no training patches; curate more pictures or raise curate.split.train")
-    facts = asdict(model) | {"lmbda": lmbda, "class_weights": dict(class_weights), "seed": seed, "train": asdict(config)}
+    facts = asdict(model) | {
+        "lmbda": lmbda,
+        "class_weights": dict(class_weights),
+        "seed": seed,
+        "train": asdict(config),
+    }
     fingerprint = _fingerprint(facts, patches)
     checked = _new_model(model, config, seed)
     _check(config, store, checked)
@@ -103,7 +108,9 @@ def _fit(
     with quiet(), checkpoints.signals_caught(), ExitStack() as stack:
         # The checkpoint holds the curves, so they come first.
         trainer = make_trainer(config, accelerator, precision, [line, curves, checkpoints], work)
-        source: CropSource = crop_source(store, config.crop, config.batch_size, seed, weighting, share, trainer.strategy.root_device)
+        source: CropSource = crop_source(
+            store, config.crop, config.batch_size, seed, weighting, share, trainer.strategy.root_device
+        )
         stack.enter_context(line.shown(first_step, visible=share[0] == 0))
         batches = Batches(source, first_step=lambda: trainer.global_step)
         try:

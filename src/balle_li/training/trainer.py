@@ -27,7 +27,9 @@ def make_trainer(
     strategy: str | DDPStrategy = "auto"
     if devices * machines > 1:
         backend = "gloo" if accelerator == "cpu" else "nccl"
-        strategy = DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True, timeout=timedelta(minutes=10))
+        strategy = DDPStrategy(
+            process_group_backend=backend, gradient_as_bucket_view=True, timeout=timedelta(minutes=10)
+        )
     return pl.Trainer(
         accelerator=accelerator,
         devices=devices,

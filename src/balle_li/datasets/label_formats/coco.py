@@ -23,7 +23,9 @@ from balle_li.datasets.label_formats.staging import import_boxes, key_of, link_p
 from balle_li.errors import DatasetError
 from balle_li.files import write_json
 
-EXPECTED = 'JSON files with "images", "annotations" (with "bbox") and "categories", beside the pictures or in annotations/'
+EXPECTED = (
+    'JSON files with "images", "annotations" (with "bbox") and "categories", beside the pictures or in annotations/'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +73,9 @@ def read(found: Found, pictures: Sequence[Path]) -> Labels:
     for path in found.files:
         document = _load(path)
         licences = {item.get("id"): item.get("url") or item.get("name") for item in document.get("licenses") or []}
-        names = {category["id"]: str(category.get("name", category["id"])) for category in document.get("categories") or []}
+        names = {
+            category["id"]: str(category.get("name", category["id"])) for category in document.get("categories") or []
+        }
         annotations: dict[Any, list[dict[str, Any]]] = defaultdict(list)
         for annotation in document["annotations"]:
             annotations[annotation["image_id"]].append(annotation)
@@ -105,7 +109,9 @@ def _load(path: Path) -> dict[str, Any]:
                 for column in columns:
                     row[column]
     except (ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path} is not a COCO label file ({type(error).__name__}: {error}); correct or remove it") from None
+        raise DatasetError(
+            f"{path} is not a COCO label file ({type(error).__name__}: {error}); correct or remove it"
+        ) from None
     return dict(document)
 
 
@@ -125,7 +131,12 @@ class _Staged:
         self._classes: dict[str, int] = {}
 
     def add(
-        self, picture: Path, size: tuple[int, int], annotations: list[dict[str, Any]], names: dict[Any, str], labels: Labels
+        self,
+        picture: Path,
+        size: tuple[int, int],
+        annotations: list[dict[str, Any]],
+        names: dict[Any, str],
+        labels: Labels,
     ) -> None:
         if picture not in self._numbers:
             self._numbers[picture] = len(self.pictures)
@@ -138,7 +149,11 @@ class _Staged:
             elif not isinstance(corners, list) or len(corners) != 4:
                 labels.add_problem(picture, f"{corners!r} is no box [x, y, width, height]")
             else:
-                staged = {"image_id": self._numbers[picture], "bbox": corners, "iscrowd": int(annotation.get("iscrowd") or 0)}
+                staged = {
+                    "image_id": self._numbers[picture],
+                    "bbox": corners,
+                    "iscrowd": int(annotation.get("iscrowd") or 0),
+                }
                 staged["category_id"] = self._classes.setdefault(name, len(self._classes))
                 self._annotations.append({"id": len(self._annotations), **staged})
 

@@ -133,7 +133,9 @@ def _rows(
                 elsewhere.update(filter(None, pc.unique(column.filter(pc.invert(mask))).to_pylist()))
             yield from batch.filter(mask).to_pylist()
     except pa.ArrowInvalid as error:
-        raise DatasetError(f"{path} is damaged or cut short ({' '.join(str(error).split())[:200]}); get it again") from None
+        raise DatasetError(
+            f"{path} is damaged or cut short ({' '.join(str(error).split())[:200]}); get it again"
+        ) from None
 
 
 def _header(path: Path) -> list[str]:
@@ -152,7 +154,9 @@ def _facts(row: dict[str, Any]) -> PictureLabels:
     )
 
 
-def _import(rows: dict[str, list[dict[str, Any]]], names: dict[str, str], by_id: dict[str, list[Path]], labels: Labels) -> None:
+def _import(
+    rows: dict[str, list[dict[str, Any]]], names: dict[str, str], by_id: dict[str, list[Path]], labels: Labels
+) -> None:
     """Stage under names of our own: FiftyOne reads an ImageID of digits alone as a number and then finds nothing."""
     image_ids = sorted(rows)
     firsts = [by_id[image_id][0] for image_id in image_ids]

@@ -34,13 +34,17 @@ def find(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -> Found |
     names, complete = _names(sorted(files, key=lambda path: (len(path.parts), path))), True
     if names is None:
         for base in list(root.parents)[:3]:
-            names = _names(sorted(path for folder in (base, base / "labels") for path in folder.glob("*") if path.is_file()))
+            names = _names(
+                sorted(path for folder in (base, base / "labels") for path in folder.glob("*") if path.is_file())
+            )
             if names is not None:
                 complete = False
                 break
     used = set(label_files.values())
     # A labels/ that is shared by the folders of several splits is about more pictures than one of these holds.
-    own = {path.parent for picture, path in label_files.items() if complete or path in (_beside(picture), _mirror(picture))}
+    own = {
+        path.parent for picture, path in label_files.items() if complete or path in (_beside(picture), _mirror(picture))
+    }
     others = (path for folder in sorted(own) for path in sorted(folder.glob("*.txt")))
     left = [path for path in others if path not in used and _has_rows(path)]
     return Found(label_files, left, names, complete)

@@ -1,0 +1,61 @@
+import zlib
+
+import pytest
+
+from balle_li.codec.bitstream import MAGIC, Section, Stream
+from balle_li.errors import BitstreamError
+
+SOUND = Stream(b"8 bytes!", 768, 512, False, {Section.ICC: b"profile", Section.LATENTS: b"latents" * 50})
+
+
+def sealed(body):
+    return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+def test_a_stream_comes_back():
+    for stream in (SOUND, Stream(b"\0" * 8, 1, 2**28, True, {Section.ALPHA: b"", Section.LATENTS: b""})):
+        assert Stream.unpack(stream.pack()) == stream
+
+
+def test_a_plain_picture_spends_23_bytes_on_the_container():
+    assert len(Stream(b"8 bytes!", 768, 512, False, {Section.LATENTS: bytes(20000)}).pack()) == 20023
+
+
+def test_modes():
+    assert [Stream(b"8 bytes!", 1, 1, grey, sections).mode for grey in (True, False) for sections in ({1: b""}, {16: b"", 1: b""})] == [
+        "L", "LA", "RGB", "RGBA",
+    ]  # fmt: skip
+
+
+def test_every_truncation_and_every_flipped_bit_is_noticed():
+    data = SOUND.pack()
+    damaged = [data[:size] for size in range(len(data))]
+    damaged += [data[:i] + bytes([data[i] ^ 1 << bit]) + data[i + 1 :] for i in range(len(data)) for bit in range(8)]
+    for stream in [*damaged, data + b"\0"]:
+        with pytest.raises(BitstreamError) as error:
+            Stream.unpack(stream)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"\x89PNG" + bytes(30), "not a Balle-Li stream"),
+        (MAGIC + b"\x02" + bytes(30), "version 2"),
+        (MAGIC + b"\x01\x02" + b"8 bytes!" + b"\x01\x01\x81", "feature"),
+        (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\x01\x00\x81xx", "pixels"),
+        (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\xff\xff\xff\xff\x7f" * 2 + b"\x81", "pixels"),
+        (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\x81\x80\x80\x80\x80\x00\x01\x81", "damaged"),
+        (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\x01\x01\x01\x7fshort", "damaged"),
+        (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\x01\x01\x01\x00\x81", "damaged"),
+        (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\x01\x01\x01\x01xx", "damaged"),
+        (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\x01\x01\x03\x00\x81", "feature"),
+    ],
+)
+def test_headers_that_lie_are_refused(body, words):
+    with pytest.raises(BitstreamError, match=words):
+        Stream.unpack(sealed(body))
+
+
+def test_unknown_optional_sections_are_kept_aside():
+    assert Stream.unpack(Stream(b"8 bytes!", 1, 1, False, {99: b"later", 1: b""}).pack()).sections == {99: b"later", 1: b""}

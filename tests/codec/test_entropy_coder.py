@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from balle_li.codec.entropy_coder import EntropyCoder
+from balle_li.codec.tables import MAX_ABSOLUTE_SYMBOL, Tables, integer_frequencies
+from balle_li.errors import BitstreamError
+
+
+def two_sided(widths, reach):
+    symbols = np.arange(-reach, reach + 1)
+    pmf = np.array([[*np.exp(-np.abs(symbols) / width), 1e-9] for width in widths])
+    length = np.full(len(widths), 2 * reach + 2)
+    return Tables(integer_frequencies(pmf, length), np.full(len(widths), -reach, np.int32), length.astype(np.int32), 16)
+
+
+def test_any_16_bit_values_come_back():
+    random = np.random.default_rng(0)
+    coder = EntropyCoder(two_sided([0.1, 1.0, 5.0], 20))
+    for spread in (0.0, 0.5, 10.0, 1e4):
+        for count in (1, 2, 777):
+            values = random.laplace(0, spread, (3, count)).round().clip(-MAX_ABSOLUTE_SYMBOL, MAX_ABSOLUTE_SYMBOL).astype(np.int16)
+            assert np.array_equal(coder.decode(*coder.encode(values), count), values)
+
+
+def test_values_beyond_16_bits_are_clipped():
+    coder = EntropyCoder(two_sided([1.0], 3))
+    values = np.array([[-(10**6), 10**6, 2]])
+    assert coder.decode(*coder.encode(values), 3).tolist() == [[-MAX_ABSOLUTE_SYMBOL, MAX_ABSOLUTE_SYMBOL, 2]]
+
+
+def test_the_size_is_what_the_tables_predict():
+    random = np.random.default_rng(0)
+    widths = np.array([0.2, 0.7, 2.0, 8.0])
+    coder = EntropyCoder(two_sided(widths, 60))
+    values = random.laplace(0, widths[:, None], (4, 4096)).round().astype(np.int16)
+    coded, outside = coder.encode(values)
+    predicted = coder.bits(values).sum() / 8
+    assert predicted <= len(coded) + len(outside) < 1.001 * predicted + 6
+
+
+def test_bits_count_escapes():
+    coder = EntropyCoder(two_sided([1.0], 3))
+    inside, outside = coder.bits(np.array([[0, 2000]]))
+    assert outside > inside + 16
+
+
+def test_every_stream_is_at_least_as_long_as_the_decoder_demands():
+    """The cheapest values of all, also where the likeliest symbol is the first or the second."""
+    rows = [[60000, 5000, 536], [1, 65000, 535], [2, 32768, 32766], [65534, 1, 1], [1, 65534, 1], [1, 1, 65534]]
+    frequencies = np.array(rows, np.int32)
+    for row in frequencies:
+        tables = Tables(row[None], np.zeros(1, np.int32), np.array([3], np.int32), 16)
+        coder = EntropyCoder(tables)
+        for count in (1, 10, 1000, 100_000):
+            values = np.full((1, count), min(int(row.argmax()), 1))
+            assert np.array_equal(coder.decode(*coder.encode(values), count), values)
+
+
+def test_a_count_that_the_bytes_cannot_hold_is_refused_before_anything_is_allocated():
+    coder = EntropyCoder(two_sided([1.0, 2.0], 20))
+    coded, outside = coder.encode(np.zeros((2, 50), int))
+    with pytest.raises(BitstreamError, match="too short"):
+        coder.decode(coded, outside, 2**50)
+
+
+@pytest.mark.parametrize("count", [49, 51])
+def test_another_count_is_refused(count):
+    coder = EntropyCoder(two_sided([1.0, 2.0], 20))
+    coded, outside = coder.encode(np.random.default_rng(0).integers(-3, 4, (2, 50)))
+    with pytest.raises(BitstreamError):
+        coder.decode(coded, outside, count)
+
+
+@pytest.mark.parametrize("outside", [b"", b"\x05\x05\x05", b"\x80", b"\x05\x80", b"\xff\xff\xff\xff\xff\xff\x01\x05", b"\xff\xff\xff\xff\x0f\x00"])
+def test_a_wrong_list_of_values_outside_the_tables_is_refused(outside):
+    coder = EntropyCoder(two_sided([1.0], 3))
+    coded, right = coder.encode(np.array([[9, 0, -9]]))
+    assert len(right) == 2
+    with pytest.raises(BitstreamError):
+        coder.decode(coded, outside, 3)

@@ -53,7 +53,8 @@ def mongo() -> Iterator[str]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_for(port, process)
-        uri = f"mongodb://127.0.0.1:{port}"
+        # FiftyOne looks for the server once more at exit, when it is gone: it need not look for long.
+        uri = f"mongodb://127.0.0.1:{port}/?serverSelectionTimeoutMS=1000"
         settings = {
             "FIFTYONE_DATABASE_URI": uri,
             "FIFTYONE_DATABASE_NAME": "balle_li_tests",

@@ -18,7 +18,12 @@ def test_any_16_bit_values_come_back():
     coder = EntropyCoder(two_sided([0.1, 1.0, 5.0], 20))
     for spread in (0.0, 0.5, 10.0, 1e4):
         for count in (1, 2, 777):
-            values = random.laplace(0, spread, (3, count)).round().clip(-MAX_ABSOLUTE_SYMBOL, MAX_ABSOLUTE_SYMBOL).astype(np.int16)
+            values = (
+                random.laplace(0, spread, (3, count))
+                .round()
+                .clip(-MAX_ABSOLUTE_SYMBOL, MAX_ABSOLUTE_SYMBOL)
+                .astype(np.int16)
+            )
             assert np.array_equal(coder.decode(*coder.encode(values), count), values)
 
 
@@ -71,7 +76,10 @@ def test_another_count_is_refused(count):
         coder.decode(coded, outside, count)
 
 
-@pytest.mark.parametrize("outside", [b"", b"\x05\x05\x05", b"\x80", b"\x05\x80", b"\xff\xff\xff\xff\xff\xff\x01\x05", b"\xff\xff\xff\xff\x0f\x00"])
+@pytest.mark.parametrize(
+    "outside",
+    [b"", b"\x05\x05\x05", b"\x80", b"\x05\x80", b"\xff\xff\xff\xff\xff\xff\x01\x05", b"\xff\xff\xff\xff\x0f\x00"],
+)
 def test_a_wrong_list_of_values_outside_the_tables_is_refused(outside):
     coder = EntropyCoder(two_sided([1.0], 3))
     coded, right = coder.encode(np.array([[9, 0, -9]]))

@@ -77,7 +77,7 @@ def test_descriptions_that_do_not_fit_are_refused(tmp_path, edit, words):
 )
 def test_tensors_that_do_not_fit_are_refused(name, change):
     model = tiny_model()
-    with pytest.raises(BalleLiError, match="median|gamma|weight|sum to"):
+    with pytest.raises(BalleLiError, match=r"median|gamma|weight|sum to"):
         ModelFolder(model.description, model.tensors | {name: change(model.tensors[name])}).check()
 
 

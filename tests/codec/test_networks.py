@@ -5,7 +5,9 @@ from torch.nn import functional
 from balle_li.codec.networks import GDN, SubpixelDeconvolution, build_network, fold_input_scale, fold_output_scale
 
 
-@pytest.mark.parametrize(("kernel", "stride", "padding", "output_padding"), [(9, 4, 4, 3), (5, 2, 2, 1), (3, 1, 1, 0), (4, 2, 1, 0)])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "output_padding"), [(9, 4, 4, 3), (5, 2, 2, 1), (3, 1, 1, 0), (4, 2, 1, 0)]
+)
 def test_subpixel_deconvolution_is_the_transposed_convolution(kernel, stride, padding, output_padding):
     generator = torch.Generator().manual_seed(0)
     x, weight = torch.randn(2, 5, 6, 7, generator=generator), torch.randn(5, 3, kernel, kernel, generator=generator)
@@ -25,9 +27,15 @@ def test_gdn_follows_its_formula(inverse):
 
 def test_folded_scales_give_the_scaled_network():
     layers = [{"type": "conv", "in": 3, "out": 3, "kernel": 3, "stride": 1, "padding": 1}] * 2
-    weights = {f"{i}.{name}": torch.randn(3, *([3, 3, 3] if name == "weight" else [])) for i in (0, 1) for name in ("weight", "bias")}
+    weights = {
+        f"{i}.{name}": torch.randn(3, *([3, 3, 3] if name == "weight" else []))
+        for i in (0, 1)
+        for name in ("weight", "bias")
+    }
     device, dtype = torch.device("cpu"), torch.float64
     x = torch.rand(1, 3, 5, 4, dtype=dtype)
     folded = fold_output_scale(layers, fold_input_scale(weights, 1 / 255), 255, -127.5)
     plain = build_network(layers, weights, device, dtype)(x)
-    torch.testing.assert_close(build_network(layers, folded, device, dtype)(255 * x), 255 * plain - 127.5, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(
+        build_network(layers, folded, device, dtype)(255 * x), 255 * plain - 127.5, rtol=1e-5, atol=1e-4
+    )

@@ -20,13 +20,15 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 4), dtype=np.uint8)
 )  # fmt: skip
 def test_every_mode_comes_back_as_colour_or_grey(mode, returns):
     image = Image.fromarray(PIXELS)
-    for step in {"La": ["LA"], "PA": ["RGB", "P"], "HSV": ["RGB"], "YCbCr": ["RGB"]}.get(mode, []):
+    for step in {"P": ["RGB"], "PA": ["RGB", "P"], "HSV": ["RGB"], "YCbCr": ["RGB"]}.get(mode, []):
         image = image.convert(step)
     image = image.convert(mode)
     picture = Picture.from_image(image, strip=False)
     assert picture.rgb.shape == (5, 7, 3) and picture.rgb.dtype == np.uint8
     assert picture.to_image().mode == returns
-    assert np.array_equal(np.asarray(picture.to_image().convert("RGB")), np.asarray(image.convert("RGBA").convert("RGB")))
+    assert np.array_equal(
+        np.asarray(picture.to_image().convert("RGB")), np.asarray(image.convert("RGBA").convert("RGB"))
+    )
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I"])
@@ -89,7 +91,9 @@ def test_alpha_is_lossless():
     assert len(pack_alpha(np.full((300, 200), 255, np.uint8))) < 400
 
 
-@pytest.mark.parametrize("data", [b"", b"nonsense", zlib.compress(bytes(10**7)), zlib.compress(bytes(34)), zlib.compress(bytes(35))[:-1]])
+@pytest.mark.parametrize(
+    "data", [b"", b"nonsense", zlib.compress(bytes(10**7)), zlib.compress(bytes(34)), zlib.compress(bytes(35))[:-1]]
+)
 def test_damaged_alpha_is_refused(data):
     with pytest.raises(BitstreamError):
         unpack_alpha(data, 5, 7)

@@ -30,7 +30,9 @@ def test_what_is_no_distribution_is_refused(row):
 
 
 def test_bits_are_minus_log2_of_the_probability():
-    tables = Tables(np.array([[1, 2, 1, 0], [1, 1, 1, 1]], np.int32), np.zeros(2, np.int32), np.array([3, 4], np.int32), 2)
+    tables = Tables(
+        np.array([[1, 2, 1, 0], [1, 1, 1, 1]], np.int32), np.zeros(2, np.int32), np.array([3, 4], np.int32), 2
+    )
     assert np.array_equal(tables.bits(), [[2, 1, 2, np.inf], [2, 2, 2, 2]])
 
 
@@ -45,7 +47,11 @@ def test_bits_are_minus_log2_of_the_probability():
     ],
 )
 def test_tables_that_do_not_add_up_are_refused(change, words):
-    arrays = {"frequencies": np.array([[2, 2]], np.int32), "offset": np.zeros(1, np.int32), "length": np.array([2], np.int32)}
+    arrays = {
+        "frequencies": np.array([[2, 2]], np.int32),
+        "offset": np.zeros(1, np.int32),
+        "length": np.array([2], np.int32),
+    }
     Tables.from_arrays(arrays, 2, "tables.y")
     with pytest.raises(BalleLiError, match=words):
         Tables.from_arrays(arrays | change, 2, "tables.y")

@@ -21,10 +21,14 @@ def test_tiles_give_the_whole_pictures_result(name, size):
     whole = Transforms(model, CPU, torch.float32, tile_pixels=4096)
     tiled = Transforms(model, CPU, torch.float32, tile_pixels=64)
     (latents, importance), (other, other_importance) = whole.analyse(pixels, None), tiled.analyse(pixels, None)
-    assert np.mean(latents != other) < 1e-3 and np.abs(latents - other).max() <= 1  # a value on the edge of rounding may tip
+    assert (
+        np.mean(latents != other) < 1e-3 and np.abs(latents - other).max() <= 1
+    )  # a value on the edge of rounding may tip
     if importance is not None:
         np.testing.assert_allclose(importance, other_importance, atol=1e-5)
-    decoded, decoded_by_tiles = (transforms.synthesise(latents, *size, None).astype(int) for transforms in (whole, tiled))
+    decoded, decoded_by_tiles = (
+        transforms.synthesise(latents, *size, None).astype(int) for transforms in (whole, tiled)
+    )
     assert np.abs(decoded - decoded_by_tiles).max() <= 1 and np.mean(decoded != decoded_by_tiles) < 1e-3
 
 
@@ -34,7 +38,9 @@ def test_there_are_no_seams_in_bfloat16():
     whole = Transforms(model, CPU, torch.bfloat16, tile_pixels=4096)
     tiled = Transforms(model, CPU, torch.bfloat16, tile_pixels=64)
     latents, _ = whole.analyse(pixels, None)
-    difference = np.abs(whole.synthesise(latents, 192, 256, None).astype(int) - tiled.synthesise(latents, 192, 256, None))
+    difference = np.abs(
+        whole.synthesise(latents, 192, 256, None).astype(int) - tiled.synthesise(latents, 192, 256, None)
+    )
     columns = difference.mean(axis=(0, 2))
     seams = np.concatenate([columns[edge - 1 : edge + 1] for edge in range(64, 256, 64)])
     assert difference.max() <= 2 and seams.mean() <= columns.mean() + 0.05
@@ -68,7 +74,9 @@ def test_the_signal_flow_is_that_of_the_layers():
 
 def run(model, network, x):
     for index, layer in enumerate(model.network(network)):
-        tensors = {key.split(".")[2]: t.double() for key, t in model.tensors.items() if key.startswith(f"{network}.{index}.")}
+        tensors = {
+            key.split(".")[2]: t.double() for key, t in model.tensors.items() if key.startswith(f"{network}.{index}.")
+        }
         if layer["type"] == "gdn":
             norm = torch.sqrt(torch.einsum("cj,bjhw->bchw", tensors["gamma"], x**2) + tensors["beta"][:, None, None])
             x = x * norm if layer["inverse"] else x / norm

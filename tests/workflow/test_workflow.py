@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.workflow
 
-HEADLINE = {"bpp", "psnr", "ms_ssim", "rd_cost"}
+HEADLINE = {"test/bpp", "test/psnr", "test/ms_ssim", "test/rd_cost"}
 
 
 def stages_run(output: str) -> list[str]:

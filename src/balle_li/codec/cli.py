@@ -2,7 +2,7 @@
 
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -111,7 +111,8 @@ def models(
     from balle_li.codec.model_folder import ModelFolder
 
     failed = 0
-    for name in names or [None]:
+    addresses: list[str | None] = [*names] if names else [None]
+    for name in addresses:
         try:
             folder = model_folder(name)
             model = ModelFolder.load(folder)
@@ -119,7 +120,7 @@ def models(
             _complain(str(error))
             failed += 1
             continue
-        facts = {"folder": str(folder), "fingerprint": model.fingerprint.hex()}
+        facts: dict[str, Any] = {"folder": str(folder), "fingerprint": model.fingerprint.hex()}
         facts |= {key: model.description.get(key) for key in ("name", "N", "lmbda", "downsampling")}
         facts["parameters"] = sum(
             tensor.numel() for key, tensor in model.tensors.items() if not key.startswith("tables.")

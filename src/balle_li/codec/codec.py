@@ -42,7 +42,7 @@ class Codec:
         self.description: dict[str, Any] = model.description
         self.fingerprint: bytes = model.fingerprint
         self.transforms = Transforms(model, device, dtype)
-        self._coder = EntropyCoder(model.tables("y"))
+        self.coder = EntropyCoder(model.tables("y"))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], device: str = "auto") -> "Codec":
@@ -66,8 +66,8 @@ class Codec:
         self._check_size(*image.size)
         picture = Picture.from_image(image, strip)
         latents, _ = self.transforms.analyse(picture.rgb, progress)
-        coded, outside = self._coder.encode(latents.reshape(len(latents), -1))
-        sections = {
+        coded, outside = self.coder.encode(latents.reshape(len(latents), -1))
+        sections: dict[int, bytes] = {
             Section.ICC: zlib.compress(picture.icc, 9) if picture.icc else b"",
             Section.EXIF: zlib.compress(picture.exif, 9) if picture.exif else b"",
             Section.ALPHA: pack_alpha(picture.alpha) if picture.alpha is not None else b"",
@@ -106,7 +106,7 @@ class Codec:
         """Where the bits of a picture would go. Raises BalleLiError as `compress` does."""
         self._check_size(*image.size)
         latents, importance = self.transforms.analyse(Picture.from_image(image, strip=True).rgb, None)
-        bits = self._coder.bits(latents.reshape(len(latents), -1))
+        bits = self.coder.bits(latents.reshape(len(latents), -1))
         return Analysis(importance, bits.reshape(latents.shape[1:]))
 
     def _decode(self, stream: Stream) -> NDArray[np.int16]:
@@ -121,7 +121,7 @@ class Codec:
         if rows * columns * self.downsampling**2 > MAX_PIXELS:
             raise BitstreamError(f"the stream claims {stream.width}x{stream.height} pixels; that is too thin and long")
         outside = stream.sections.get(Section.LATENTS_OUTSIDE, b"")
-        values = self._coder.decode(stream.sections[Section.LATENTS], outside, rows * columns)
+        values = self.coder.decode(stream.sections[Section.LATENTS], outside, rows * columns)
         return values.reshape(-1, rows, columns)
 
     def _check_size(self, width: int, height: int) -> None:

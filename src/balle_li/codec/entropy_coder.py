@@ -103,7 +103,8 @@ def _weights(tables: Tables, row: int) -> NDArray[np.float64]:
 
 
 def _varint_bytes(codes: NDArray[np.integer]) -> NDArray[np.int64]:
-    return 1 + sum((codes >> 7 * place > 0).astype(np.int64) for place in range(1, _MAX_VARINT_BYTES))
+    places = 7 * np.arange(1, _MAX_VARINT_BYTES)[:, None]
+    return 1 + np.count_nonzero(codes >> places, axis=0)
 
 
 def _pack_varints(codes: NDArray[np.uint32]) -> bytes:

@@ -67,7 +67,7 @@ def build_network(
 ) -> nn.Module:
     """The network of checked `layers`, on `device`, channels last; weights as `ModelFolder.weights` names them."""
     modules = [_build_layer(layer, index, weights) for index, layer in enumerate(layers)]
-    return nn.Sequential(*modules).to(device=device, dtype=dtype, memory_format=torch.channels_last).eval()
+    return nn.Sequential(*modules).to(device, dtype).to(memory_format=torch.channels_last).eval()
 
 
 def fold_input_scale(weights: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:

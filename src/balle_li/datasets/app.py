@@ -46,7 +46,8 @@ def serve(raw: Path, curated: Path, port: int) -> None:
     from balle_li.datasets.fiftyone_database import connect
 
     kept = dataset.load_saved_view("kept")
-    session = connect().launch_app(dataset, view=kept, remote=True, address=ADDRESS, port=port, auto=False)
+    with contextlib.redirect_stdout(None):  # while the server starts, its client prints that it cannot connect yet
+        session = connect().launch_app(dataset, view=kept, remote=True, address=ADDRESS, port=port, auto=False)
     print(
         f"FiftyOne shows {len(kept)} kept pictures at http://{ADDRESS}:{port} and what was dropped in its saved views."
     )

@@ -1,7 +1,7 @@
 """Pictures that show the same thing twice: one is kept, so that no test picture has a twin in training."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -38,18 +38,22 @@ def near_duplicates(pictures: Mapping[str, Inspection], bits: int) -> dict[str, 
     """
     if bits < 0:
         return {}
+    order = sorted(pictures, key=lambda image_id: (-pictures[image_id].pixels, image_id))
+    hashes = [pictures[image_id].perceptual_hash for image_id in order]
     duplicates: dict[str, str] = {}
-    kept_by_band: dict[tuple[int, int], list[str]] = defaultdict(list)
-    for image_id in sorted(pictures, key=lambda image_id: (-pictures[image_id].pixels, image_id)):
-        picture = pictures[image_id]
-        bands = list(enumerate(_bands(picture.perceptual_hash, bits + 1)))
-        candidates = {candidate for band in bands for candidate in kept_by_band.get(band, ())}
-        twin = _first_alike(picture, ((candidate, pictures[candidate]) for candidate in candidates), bits)
+    kept_by_band: dict[tuple[int, int], list[int]] = defaultdict(list)  # places in `order`
+    for place, (image_id, value) in enumerate(zip(order, hashes, strict=True)):
+        bands = list(enumerate(_bands(value, bits + 1)))
+        candidates = {
+            kept for band in bands for kept in kept_by_band.get(band, ()) if (value ^ hashes[kept]).bit_count() <= bits
+        }
+        alike = sorted(candidates)
+        twin = _first_of_same_scene(pictures[image_id], [pictures[order[kept]] for kept in alike])
         if twin is not None:
-            duplicates[image_id] = twin
+            duplicates[image_id] = order[alike[twin]]
             continue
         for band in bands:
-            kept_by_band[band].append(image_id)
+            kept_by_band[band].append(place)
     return duplicates
 
 
@@ -59,17 +63,13 @@ def _bands(value: int, count: int) -> list[int]:
     return [(value >> low) & ((1 << (high - low)) - 1) for low, high in pairwise(edges)]
 
 
-def _first_alike(picture: Inspection, candidates: Iterable[tuple[str, Inspection]], bits: int) -> str | None:
-    alike = (
-        image_id
-        for image_id, candidate in candidates
-        if (picture.perceptual_hash ^ candidate.perceptual_hash).bit_count() <= bits and _same_scene(picture, candidate)
-    )
-    return min(alike, default=None)
-
-
-def _same_scene(first: Inspection, second: Inspection) -> bool:
-    a, b = first.thumbnail.astype(np.float32), second.thumbnail.astype(np.float32)
-    difference = float(np.sqrt(np.mean((a - b) ** 2)))
-    contrast = float(min(a.std(), b.std()))
-    return difference <= SAME_LEVELS + SAME_SHARE_OF_CONTRAST * contrast
+def _first_of_same_scene(picture: Inspection, candidates: Sequence[Inspection]) -> int | None:
+    """The place of the first candidate whose thumbnail agrees with the picture's; None if there is none."""
+    if not candidates:
+        return None
+    own = picture.thumbnail.astype(np.float32)
+    others = np.stack([candidate.thumbnail for candidate in candidates]).astype(np.float32)
+    differences = np.sqrt(np.mean((others - own) ** 2, axis=(1, 2, 3)))
+    contrasts = np.minimum(others.std(axis=(1, 2, 3)), own.std())
+    same = differences <= SAME_LEVELS + SAME_SHARE_OF_CONTRAST * contrasts
+    return int(same.argmax()) if same.any() else None

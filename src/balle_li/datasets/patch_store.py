@@ -171,7 +171,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise
     except (BalleLiError, KeyError, TypeError, AttributeError):
         raise _unusable(f"{path} is damaged") from None
-    return description  # type: ignore[no-any-return]
+    return description
 
 
 def _unusable(what: str) -> StageError:

@@ -44,7 +44,7 @@ class Validation:
                 batch = self._batch(mine[start : start + 8], module.device)
                 cost = module.cost(batch)
                 count = cost["loss"].new_tensor(len(batch.images))
-                sums += torch.stack([*(value * count for value in cost.values()), count])  # type: ignore[operator,list-item]
+                sums += torch.stack([*(value * count for value in cost.values()), count])  # type: ignore[operator]
         module.model.train()
         if processes > 1:
             torch.distributed.all_reduce(sums)

@@ -1,0 +1,186 @@
+import io
+import json
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_model import tiny_model_folder
+
+from balle_li.codec import cli
+from balle_li.codec.codec import Codec
+from balle_li.codec.locate import default_codec
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("BALLE_LI_MODEL", str(tiny_model_folder(tmp_path / "model")))
+    monkeypatch.chdir(tmp_path)
+    default_codec.cache_clear()
+    for index, name in enumerate(("a.png", "b.webp", "deep/c.png")):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(index).save(tmp_path / "photos" / name, lossless=True)
+    yield tmp_path
+    default_codec.cache_clear()
+
+
+def picture(seed=0, mode="RGB"):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (30, 40, 3), dtype=np.uint8)).convert(mode)
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Run the command as a shell would; gives exit code, standard output (bytes) and standard error."""
+
+    def run(*arguments, stdin=b""):
+        monkeypatch.setattr(sys, "argv", ["balle-li", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(stdin)))
+        out = io.TextIOWrapper(io.BytesIO())
+        monkeypatch.setattr(sys, "stdout", out)
+        with pytest.raises(SystemExit) as leaving:
+            cli.main()
+        out.flush()
+        return leaving.value.code or 0, out.buffer.getvalue(), capfd.readouterr().err
+
+    return run
+
+
+def test_one_picture_there_and_back(folder, run):
+    codec = Codec.load(folder / "model")
+    assert run("compress", "photos/a.png", "a.bli") == (0, b"", "")
+    assert (folder / "a.bli").read_bytes() == codec.compress(picture(0))
+    assert run("decompress", "a.bli", "back.png") == (0, b"", "")
+    decoded = np.asarray(codec.decompress(codec.compress(picture(0))))
+    assert np.array_equal(np.asarray(Image.open(folder / "back.png")), decoded)
+
+
+def test_destinations_default_to_beside_the_source(folder, run):
+    assert run("compress", "photos/a.png")[0] == 0
+    assert run("decompress", "photos/a.bli", "--format", "webp")[0] == 0
+    assert Image.open(folder / "photos" / "a.webp").format == "WEBP"
+
+
+def test_folders_keep_their_structure(folder, run):
+    code, _, errors = run("compress", "photos", "out", "--workers", 2)
+    assert code == 0 and "3/3 pictures" in errors
+    assert sorted(str(file.relative_to(folder / "out")) for file in (folder / "out").rglob("*.bli")) == [
+        "a.bli",
+        "b.bli",
+        "deep/c.bli",
+    ]
+    assert run("decompress", "out", "back")[0] == 0
+    assert len(list((folder / "back").rglob("*.png"))) == 3
+    assert run("compress", "photos/a.png", "photos/b.webp", "two")[0] == 0
+    assert len(list((folder / "two").iterdir())) == 2
+
+
+def test_standard_input_and_output(folder, run):
+    source = (folder / "photos" / "a.png").read_bytes()
+    code, stream, _ = run("compress", "-", "-", stdin=source)
+    assert code == 0 and stream == Codec.load(folder / "model").compress(picture(0))
+    code, decoded, _ = run("decompress", "-", stdin=stream)
+    assert code == 0 and Image.open(io.BytesIO(decoded)).size == (40, 30)
+    assert run("decompress", "-", "x.png", stdin=stream)[0] == 0 and (folder / "x.png").is_file()
+    assert run("compress", "photos/a.png", "-")[1] == stream
+
+
+def test_nothing_is_overwritten_without_force(folder, run):
+    (folder / "a.bli").write_bytes(b"precious")
+    code, _, errors = run("compress", "photos/a.png", "a.bli")
+    assert code == 1 and "a.bli exists; --force" in errors and (folder / "a.bli").read_bytes() == b"precious"
+    assert run("compress", "photos/a.png", "a.bli", "--force")[0] == 0
+    assert (folder / "a.bli").read_bytes() != b"precious"
+
+
+def test_a_failure_does_not_keep_the_others_from_being_done(folder, run):
+    (folder / "photos" / "broken.png").write_bytes((folder / "photos" / "a.png").read_bytes()[:200])
+    (folder / "photos" / "text.png").write_text("hello")
+    code, _, errors = run("compress", "photos", "out")
+    assert code == 1 and len(list((folder / "out").rglob("*.bli"))) == 3
+    lines = [line for line in errors.splitlines() if line.startswith("balle-li: ")]
+    assert len(lines) == 2 and any("broken.png" in line for line in lines) and any("text.png" in line for line in lines)
+    assert not [file for file in (folder / "out").rglob("*") if file.name.endswith(".part")]
+
+
+def test_damaged_and_missing_files_are_named_in_one_line(folder, run):
+    run("compress", "photos/a.png", "a.bli")
+    (folder / "a.bli").write_bytes((folder / "a.bli").read_bytes()[:-9])
+    for source in ("a.bli", "nowhere.bli"):
+        code, _, errors = run("decompress", source, "out.png")
+        assert code == 1 and errors.count("\n") == 1 and source in errors and "Traceback" not in errors
+        code, _, errors = run("info", source)
+        assert code == 1 and errors.count("\n") == 1 and source in errors
+    assert not (folder / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("compress",),
+        ("compress", "photos/a.png", "photos/b.webp"),
+        ("compress", "photos/a.png", "out.png"),
+        ("compress", "photos", "-"),
+        ("compress", "-", "photos/a.png", "out"),
+        ("compress", "empty"),
+        ("compress", "photos/a.png", "photos/same/a.png", "out"),
+        ("decompress", "a.bli", "b.bli"),
+        ("decompress", "a.bli", "--format", "xyz"),
+        ("decompress", "a.bli", "--quality", "5"),
+        ("compress", "photos/a.png", "--workers", "0"),
+    ],
+)
+def test_what_makes_no_sense_exits_with_2(folder, run, arguments):
+    (folder / "empty").mkdir()
+    code, _, errors = run(*arguments)
+    assert code == 2 and "Traceback" not in errors
+
+
+def test_a_missing_model_is_said_once(folder, run):
+    code, _, errors = run("compress", "photos", "out", "--model", "nowhere")
+    assert code == 1 and errors.count("\n") == 1 and "not a model folder" in errors
+
+
+def test_metadata_survives_both_ways(folder, run):
+    image, exif = picture(), Image.Exif()
+    exif[0x010F] = "a camera"
+    image.save(folder / "m.png", exif=exif, icc_profile=b"profile")
+    run("compress", "m.png")
+    run("decompress", "m.bli", "m.webp")
+    back = Image.open(folder / "m.webp")
+    assert back.getexif()[0x010F] == "a camera" and back.info["icc_profile"] == b"profile"
+    run("compress", "m.png", "s.bli", "--strip")
+    assert set(json.loads(run("info", "--json", "s.bli")[1])["sections"]) <= {"latents", "latents_outside", "container"}
+
+
+def test_pictures_with_alpha_do_not_become_jpeg_silently(folder, run):
+    picture(mode="RGBA").save(folder / "t.png")
+    run("compress", "t.png")
+    code, _, errors = run("decompress", "t.bli", "t.jpg")
+    assert code == 1 and "t.bli" in errors and not (folder / "t.jpg").exists()
+
+
+def test_info_and_models_tell_the_facts(folder, run):
+    run("compress", "photos/a.png", "a.bli")
+    facts = json.loads(run("info", "--json", "a.bli")[1])
+    size = (folder / "a.bli").stat().st_size
+    assert (facts["width"], facts["height"], facts["mode"], facts["bytes"]) == (40, 30, "RGB", size)
+    assert sum(facts["sections"].values()) == size and facts["bpp"] == pytest.approx(8 * size / 1200, abs=1e-4)
+    assert b"width        40" in run("info", "a.bli")[1]
+    model = json.loads(run("models", "--json")[1])
+    assert (model["fingerprint"], model["name"], model["N"]) == (facts["model"], "balle", 8)
+    assert run("models", "nowhere")[0] == 1
+
+
+def test_the_command_imports_nothing_heavy_but_torch(folder):
+    program = (
+        "import sys\nfrom balle_li.codec import cli\nassert 'torch' not in sys.modules\n"
+        "sys.argv = ['balle-li', 'compress', 'photos/a.png', 'a.bli']\n"
+        "try:\n    cli.main()\nexcept SystemExit as leaving:\n    assert not leaving.code\n"
+        "heavy = {'compressai', 'lightning', 'mlflow', 'pandas', 'scipy', 'torchvision', 'kedro', 'matplotlib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    environment = {"PYTHONPATH": ":".join(sys.path), "BALLE_LI_MODEL": str(folder / "model")}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, cwd=folder)
+    assert (folder / "a.bli").is_file()

@@ -1,0 +1,143 @@
+import io
+import resource
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_model import tiny_model, tiny_model_folder
+
+from balle_li.codec.bitstream import Section, Stream
+from balle_li.codec.codec import Codec, choose_device
+from balle_li.errors import BalleLiError, BitstreamError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return Codec(tiny_model(), CPU)
+
+
+def picture(height, width, channels=3, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    return Image.fromarray(pixels.squeeze(2) if channels == 1 else pixels)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (15, 17), (16, 16), (130, 257)])
+def test_any_size_comes_back(codec, size):
+    image = codec.decompress(codec.compress(picture(*size)))
+    assert (image.height, image.width) == size and image.mode == "RGB"
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
+def test_modes_come_back_and_alpha_is_lossless(codec, channels, mode):
+    image = picture(40, 50, channels) if channels != 2 else picture(40, 50, 4).convert("LA")
+    decoded = codec.decompress(codec.compress(image))
+    assert decoded.mode == mode == image.mode
+    if "A" in mode:
+        assert np.array_equal(np.asarray(decoded.getchannel("A")), np.asarray(image.getchannel("A")))
+
+
+def test_metadata_is_kept_unless_stripped(codec):
+    image = picture(20, 20)
+    image.info |= {"icc_profile": b"profile" * 500, "exif": b"Exif\0\0tags"}
+    assert codec.decompress(codec.compress(image)).info == {"icc_profile": b"profile" * 500, "exif": b"Exif\0\0tags"}
+    stripped = codec.compress(image, strip=True)
+    assert codec.decompress(stripped).info == {} and stripped == codec.compress(picture(20, 20))
+
+
+@pytest.mark.parametrize("name", ["balle", "balle-encoder", "balle-li"])
+def test_latents_are_the_same_for_every_thread_count_and_precision(name):
+    model = tiny_model(name)
+    by_float32, by_bfloat16 = Codec(model, CPU, torch.float32), Codec(model, CPU, torch.bfloat16)
+    threads = torch.get_num_threads()
+    try:
+        for maker in (by_float32, by_bfloat16):
+            torch.set_num_threads(2)
+            data = maker.compress(picture(70, 120))
+            made = maker.transforms.analyse(np.asarray(picture(70, 120)), None)[0]
+            for reader in (by_float32, by_bfloat16):
+                for count in (1, 2):
+                    torch.set_num_threads(count)
+                    assert np.array_equal(reader.decode_latents(data), made)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_latents_made_on_a_gpu_decode_on_a_cpu():
+    model = tiny_model()
+    gpu, cpu = Codec(model, torch.device("cuda")), Codec(model, CPU)
+    data = gpu.compress(picture(70, 120))
+    made = gpu.transforms.analyse(np.asarray(picture(70, 120)), None)[0]
+    assert np.array_equal(cpu.decode_latents(data), made)
+    data = cpu.compress(picture(70, 120))
+    assert np.array_equal(cpu.decode_latents(data), gpu.decode_latents(data))
+
+
+def test_the_file_is_within_one_per_cent_of_the_tables_rate():
+    codec, image = Codec(tiny_model(N=32), CPU), picture(256, 256)
+    analysis = codec.analyse(image)
+    size, predicted = len(codec.compress(image)), analysis.bits.sum() / 8
+    assert analysis.bits.shape == (16, 16) and analysis.importance is None
+    assert predicted < size < min(1.01 * predicted, predicted + 33)
+
+
+def test_analysis_carries_the_importance_map():
+    analysis = Codec(tiny_model("balle-li"), CPU).analyse(picture(50, 70))
+    assert analysis.importance.shape == analysis.bits.shape == (4, 5)
+
+
+def test_another_models_stream_is_refused(codec):
+    with pytest.raises(BitstreamError, match="made by model"):
+        codec.decompress(Codec(tiny_model(seed=1), CPU).compress(picture(20, 20)))
+
+
+def test_streams_decode_with_a_retrained_encoder(codec):
+    model = tiny_model()
+    tensors = {name: tensor + 0.01 if name.startswith("g_a.") else tensor for name, tensor in model.tensors.items()}
+    retrained = Codec(type(model)(model.description, tensors), CPU)
+    data = codec.compress(picture(40, 40))
+    assert np.array_equal(retrained.decode_latents(data), codec.decode_latents(data))
+
+
+@pytest.mark.parametrize("size", [(10**9, 10**9), (2**28, 1), (1, 2**28), (2**14, 2**14), (10**5, 10**3)])
+def test_lying_sizes_are_refused_at_once(codec, size):
+    stream = Stream.unpack(codec.compress(picture(50, 50)))
+    data = Stream(stream.fingerprint, *size, stream.grey, stream.sections).pack()
+    held, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    with pytest.raises(BitstreamError):
+        codec.decompress(data)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held < 100 * 1024
+    assert time.perf_counter() - start < 5
+
+
+def test_a_stream_without_latents_is_refused(codec):
+    with pytest.raises(BitstreamError, match="no latents"):
+        codec.decompress(Stream(codec.fingerprint, 20, 20, False, {Section.ICC: b""}).pack())
+
+
+def test_pictures_too_large_are_refused_before_they_are_read(codec):
+    with pytest.raises(BalleLiError, match="at most"):
+        codec.compress(Image.new("1", (2**16, 2**12 + 1)))
+
+
+def test_loading_from_a_folder_and_choosing_devices(tmp_path, codec):
+    loaded = Codec.load(tiny_model_folder(tmp_path), "cpu")
+    assert loaded.fingerprint == codec.fingerprint and loaded.description["name"] == "balle"
+    with pytest.raises(BalleLiError, match="unknown"):
+        choose_device("tpu?")
+    with pytest.raises(BalleLiError, match="not there"):
+        choose_device("cuda:99")
+
+
+@pytest.mark.parametrize("name", ["kodim01.png", "kodim04.png"])
+def test_a_photograph_gives_the_same_bytes_and_pixels_each_time(codec, shared, name):
+    image = Image.open(shared / "kodak" / name)
+    data = codec.compress(image)
+    assert codec.compress(image) == data
+    file = io.BytesIO()
+    codec.decompress(data).save(file, "PNG")
+    assert np.array_equal(np.asarray(Image.open(file)), np.asarray(codec.decompress(data)))

@@ -49,6 +49,11 @@ def test_metadata_passes_through(model):
     opened = Image.open(io.BytesIO(file.getvalue()))
     opened.load()
     assert opened.info["icc_profile"] == b"profile" and opened.getexif()[0x010F] == "a camera"
+    exif[0x010F] = "another camera"
+    image.save(file := io.BytesIO(), "BLI", exif=exif)
+    opened = Image.open(file)
+    opened.load()
+    assert opened.getexif()[0x010F] == "another camera"
     image.save(file := io.BytesIO(), "BLI", strip=True)
     opened = Image.open(file)
     opened.load()

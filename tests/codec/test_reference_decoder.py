@@ -1,14 +1,18 @@
 """docs/bitstream.md suffices to decode, and says what the library does: a decoder written from it, in plain Python."""
 
+import hashlib
+import json
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_model import tiny_model
+from safetensors.numpy import load_file
+from tiny_model import tiny_model, tiny_model_folder
 
 from balle_li.codec.codec import Codec, choose_device
 from balle_li.codec.entropy_coder import EntropyCoder
+from balle_li.codec.model_folder import ModelFolder
 from balle_li.codec.tables import MAX_ABSOLUTE_SYMBOL, Tables, integer_frequencies
 
 
@@ -78,6 +82,20 @@ def test_a_stream_decodes_by_the_specification_alone():
     values = reference_values(sections[1], sections.get(2, b""), model.tables("y"), 4 * 5)
     assert 2 in sections, "the test must reach the escapes"
     assert np.array_equal(values, codec.decode_latents(data).reshape(len(values), -1))
+
+
+def test_the_fingerprint_is_the_specified_hash(tmp_path):
+    folder = tiny_model_folder(tmp_path, "balle-li")
+    description = json.loads((folder / "model.json").read_text())
+    encoder = ("g_a", "features", "latents", "importance")
+    needed = {"downsampling": 16, "tables": {"y": {"kind": "factorized", "precision": 16}}}
+    needed["networks"] = {name: layers for name, layers in description["networks"].items() if name not in encoder}
+    text = json.dumps(needed, sort_keys=True, separators=(",", ":")).encode()
+    for name, array in sorted(load_file(folder / "model.safetensors").items()):
+        if name.split(".")[0] not in encoder:
+            kind = "<i4" if array.dtype == np.int32 else "<f4"
+            text += f"{name} {kind} {array.shape}".encode() + array.astype(kind).tobytes()
+    assert ModelFolder.load(folder).fingerprint == hashlib.sha256(text).digest()[:8]
 
 
 @pytest.mark.parametrize("precision", [8, 16, 24])

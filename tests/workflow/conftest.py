@@ -1,7 +1,6 @@
 """One project that the tests of the workflow share."""
 
 import pytest
-
 from small_project import SMALL, Project, make_project
 
 

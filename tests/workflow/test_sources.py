@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from small_project import SMALL, make_project
 
 pytestmark = pytest.mark.workflow

@@ -154,14 +154,18 @@ def _run(jobs: Sequence[Job], convert: Conversion, description: str, workers: in
 
     failed = 0
     with ThreadPoolExecutor(workers) as pool, _progress(description, len(jobs)) as advance:
-        for future in as_completed([pool.submit(work, *job) for job in jobs]):
-            error = future.exception()
-            if isinstance(error, BalleLiError):
-                typer.echo(f"balle-li: {error}", err=True)
-                failed += 1
-            elif error is not None:
-                raise error
-            advance(1)
+        try:
+            for future in as_completed([pool.submit(work, *job) for job in jobs]):
+                error = future.exception()
+                if isinstance(error, BalleLiError):
+                    typer.echo(f"balle-li: {error}", err=True)
+                    failed += 1
+                elif error is not None:
+                    raise error
+                advance(1)
+        except BaseException:  # Ctrl-C too: finish the pictures in work, begin no other
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return failed
 
 

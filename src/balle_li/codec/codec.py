@@ -58,7 +58,7 @@ class Codec:
         return self.transforms.downsampling
 
     def compress(self, image: Image.Image, *, strip: bool = False, progress: Progress | None = None) -> bytes:
-        """Compress a Pillow image of any mode to a stream; docs/bitstream.md tells what is kept of it.
+        """Compress a Pillow image of any mode, of an animation the current frame, to a stream (docs/bitstream.md).
 
         strip: leave out ICC profile and EXIF. progress: called with the share done, 0 to 1, after every tile.
         Raises BalleLiError: the picture is empty, of floating-point numbers, or has more than 2^28 pixels.

@@ -109,9 +109,10 @@ class ModelFolder:
         digest = hashlib.sha256(json.dumps(needed, sort_keys=True, separators=(",", ":")).encode())
         for name in sorted(self.tensors):
             if name.split(".", 1)[0] not in ENCODER_NETWORKS:
-                array = self.tensors[name].detach().cpu().contiguous().numpy()
+                array = self.tensors[name].numpy(force=True)
+                array = array.astype(array.dtype.newbyteorder("<"), copy=False)
                 digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-                digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+                digest.update(array.tobytes())
         return digest.digest()[:8]
 
     def check(self) -> None:

@@ -13,6 +13,7 @@ from balle_li.errors import BalleLiError, BitstreamError
 MAX_METADATA_BYTES = 2**24
 
 _ORIENTATION = 0x0112
+_BAND_PIXELS = 2**22
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})
 _OTHER_COLOUR_SPACES = frozenset({"CMYK", "YCbCr", "LAB", "HSV"})
 
@@ -42,11 +43,7 @@ class Picture:
         grey = image.mode in _GREY_MODES
         if image.mode.startswith("I"):
             image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
-        alpha = None
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            alpha = np.asarray(image.getchannel("A"))
-        rgb = np.asarray(image.convert("RGB"))
+        rgb, alpha = _pixels(image)
         if strip:
             icc = exif = None
         if max(len(icc or b""), len(exif or b"")) > MAX_METADATA_BYTES:
@@ -90,6 +87,22 @@ def inflate(data: bytes, limit: int) -> bytes:
     if not engine.eof or engine.unused_data or len(plain) > limit:
         raise BitstreamError("a deflated section of the stream is damaged")
     return plain
+
+
+def _pixels(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Red, green and blue (H, W, 3) and, if there is any transparency, alpha (H, W); converted in bands to save memory."""
+    width, height = image.size
+    rgb = np.empty((height, width, 3), dtype=np.uint8)
+    alpha = np.empty((height, width), dtype=np.uint8) if image.has_transparency_data else None
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        band = image.crop((0, top, width, min(top + rows, height)))
+        if alpha is None:
+            rgb[top : top + rows] = np.asarray(band.convert("RGB"))
+        else:
+            rgba = np.asarray(band.convert("RGBA"))
+            rgb[top : top + rows], alpha[top : top + rows] = rgba[:, :, :3], rgba[:, :, 3]
+    return rgb, alpha
 
 
 def _upright(image: Image.Image) -> tuple[Image.Image, bytes | None]:

@@ -1,7 +1,7 @@
 """Pillow reads and writes .bli files: `Image.open("photo.bli")`, `image.save("photo.bli")`.
 
-Both use the default model (`locate.py`) unless `image.save(..., model=folder)` names another. Registering costs
-next to nothing; torch is imported when a picture is first decoded or saved.
+Both use the default model (`locate.py`); `image.save` takes another as `model=folder`, and `device`, `strip`, `exif` and
+`icc_profile` besides. Registering costs next to nothing; torch is imported when a picture is first decoded or saved.
 """
 
 from typing import IO, Any
@@ -55,5 +55,11 @@ def _accept(prefix: bytes) -> bool:
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     options = getattr(image, "encoderinfo", {})
+    metadata = {key: options[key] for key in ("exif", "icc_profile") if key in options}
+    if metadata:
+        image = image.copy()
+        image.info |= {
+            key: value.tobytes() if isinstance(value, Image.Exif) else value for key, value in metadata.items()
+        }
     codec = default_codec(options.get("model"), options.get("device", "auto"))
     file.write(codec.compress(image, strip=options.get("strip", False)))

@@ -163,4 +163,5 @@ def _write_page(
             beside = jpeg_of_size(reference, measurement.stream_bytes, class_weights)
             step = model.codec.downsampling
             examples.append(Example(reference, measurement, decoded, *beside, analysis.bits, analysis.importance, step))
-    draw_page(examples, f"{model.name} ({model.setting})", folder / "pictures.png")
+    subtitle = f"{len(examples)} of {len(own)} test pictures, from the largest to the smallest gain in PSNR over JPEG"
+    draw_page(examples, f"{model.name} ({model.setting})", subtitle, folder / "pictures.png")

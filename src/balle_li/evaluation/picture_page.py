@@ -17,7 +17,7 @@ from balle_li.files import atomic_path
 
 COLUMN, TALLEST = 480, 420
 """Pixels: the width of a column, and the height that a picture is scaled down to at most."""
-MARGIN, GAP, HEADER, CAPTION = 36, 20, 118, 66
+MARGIN, GAP, HEADER, CAPTION = 36, 20, 156, 66
 PAPER, INK, FAINT, BOX = "#FFFFFF", "#222222", "#777777", "#FFB000"
 SMALLEST_NAMED_BOX = 0.01
 """Share of the picture below which a box is drawn without its label."""
@@ -71,7 +71,7 @@ def jpeg_of_size(
     return measure_decoded(reference, "jpeg", codec.setting(quality), decoded, size, seconds, class_weights), decoded
 
 
-def draw_page(examples: Sequence[Example], title: str, path: Path) -> None:
+def draw_page(examples: Sequence[Example], title: str, subtitle: str, path: Path) -> None:
     """Write the page as PNG, one row per example."""
     with_importance = any(example.importance is not None for example in examples)
     headings = ["Original", "Model", "JPEG of the same size", "Bits"] + ["Importance"] * with_importance
@@ -80,6 +80,7 @@ def draw_page(examples: Sequence[Example], title: str, path: Path) -> None:
     page = Image.new("RGB", (width, HEADER + sum(heights) + (CAPTION + GAP) * len(examples) + MARGIN), PAPER)
     draw = ImageDraw.Draw(page)
     draw.text((MARGIN, 26), title, INK, _font(28, bold=True))
+    draw.text((MARGIN, 66), subtitle, FAINT, _font(19))
     for column, heading in enumerate(headings):
         draw.text((_left(column), HEADER - 36), heading, FAINT, _font(21))
     top = HEADER

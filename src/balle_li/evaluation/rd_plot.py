@@ -1,5 +1,6 @@
 """The rate–distortion plot: PSNR and MS-SSIM over the rate, models in colour, classical codecs in grey."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ MODEL_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9
 """Told apart by colour-blind readers too (Okabe & Ito 2008)."""
 CLASSICAL_STYLES = (("#555555", "-"), ("#888888", "--"), ("#555555", ":"), ("#888888", "-."), ("#AAAAAA", "-"))
 INK, FAINT = "#222222", "#D8D8D8"
+NOTE_COLUMNS = 135
 
 PANELS: tuple[tuple[Metric, str], ...] = (("psnr", "PSNR (dB)"), ("ms_ssim_db", "MS-SSIM (dB)"))
 
@@ -48,20 +50,21 @@ def _draw(
 ) -> "Figure":
     from matplotlib.figure import Figure
 
-    note_height = 0.26 * len(notes) + 0.15
-    height = 4.6 + note_height
+    lines = [line for note in notes for line in textwrap.wrap(note, NOTE_COLUMNS)]
+    note_height = 0.22 * len(lines) + 0.1
+    height = 4.75 + note_height
     figure = Figure(figsize=(10.5, height), facecolor="white")
     axes = figure.subplots(1, 2)
     figure.subplots_adjust(
-        left=0.065, right=0.985, top=1 - 0.62 / height, bottom=(note_height + 0.6) / height, wspace=0.17
+        left=0.065, right=0.985, top=1 - 0.77 / height, bottom=(note_height + 0.6) / height, wspace=0.17
     )
     for axis, (metric, label) in zip(axes, PANELS, strict=True):
         _panel(axis, models, classical, titles, metric, label)
     axes[0].legend(loc="lower right", frameon=False, handlelength=2.2)
     figure.suptitle(headline, x=0.065, y=1 - 0.2 / height, ha="left", va="top", fontsize=12, fontweight="bold")
-    for line, note in enumerate(notes):
-        y = (note_height - 0.12 - 0.26 * line) / height
-        figure.text(0.065, y, note, ha="left", va="top", fontsize=9.5, color="#444444")
+    for row, line in enumerate(lines):
+        y = (note_height - 0.05 - 0.22 * row) / height
+        figure.text(0.065, y, line, ha="left", va="top", fontsize=9.5, color="#444444")
     return figure
 
 
@@ -108,7 +111,7 @@ def _curve(
         label=titles.get(curve.codec, curve.codec),
         marker="o",
         color=color,
-        linestyle=linestyle,
+        linestyle=linestyle if len(values) > 1 else "none",
         linewidth=linewidth,
         markersize=markersize,
         zorder=zorder,

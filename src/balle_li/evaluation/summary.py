@@ -81,10 +81,11 @@ class JpegComparison:
     def _where(self, metric: Literal["psnr", "ms_ssim"], title: str) -> str:
         known = self.gains[metric]
         worse = [name for name, gain in known if gain < 0]
+        pictures = f"{len(known)} picture{'s' if len(known) != 1 else ''} whose rate JPEG reaches"
         if not worse:
-            return f"By {title} JPEG is better on none of {len(known)} pictures."
+            return f"By {title} JPEG is better on none of {pictures}."
         names = ", ".join(worse[:NAMES_IN_VERDICT]) + (" and others" if len(worse) > NAMES_IN_VERDICT else "")
-        return f"By {title} JPEG is better on {len(worse)} of {len(known)} pictures: {names}."
+        return f"By {title} JPEG is better on {len(worse)} of {pictures}: {names}."
 
 
 def summarise(model: Sequence[Measurement], jpeg: Sequence[Measurement], lmbda: float, test_set: str) -> dict[str, Any]:

@@ -28,6 +28,11 @@ def choose_precision(precision: str, accelerator: str) -> str:
     return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
 
 
+def device_name(accelerator: str) -> str:
+    """For people: the GPU's name, or `cpu` and the number of threads."""
+    return torch.cuda.get_device_name() if accelerator == "gpu" else f"cpu, {torch.get_num_threads()} threads"
+
+
 def process_layout() -> tuple[int, int]:
     """(processes on this machine, machines), from the environment that torchrun sets; (1, 1) without it."""
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))

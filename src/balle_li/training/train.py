@@ -5,8 +5,8 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from balle_li.run_log import RunLog
 from balle_li.training.checkpoint import CHECKPOINT_FILE, load_weights, save_weights
 from balle_li.training.config import TrainConfig
 from balle_li.training.curves import Curves
-from balle_li.training.data import Batches, CropSource, crop_source
-from balle_li.training.device import choose_device, choose_precision, keep_freed_memory, process_layout
+from balle_li.training.data import Batches, crop_source
+from balle_li.training.device import choose_device, choose_precision, device_name, keep_freed_memory, process_layout
 from balle_li.training.export import model_folder
 from balle_li.training.interruption import Checkpoints, Interrupted, ProgressLine
 from balle_li.training.module import TrainingModule
@@ -36,6 +36,39 @@ from balle_li.training.validation import Validation
 LAST = "last.ckpt"  # in `work`: the whole state of a training
 BEST = "best"  # in `work`: a folder with the best weights so far
 TRAINING_FILE = "training.json"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be trained, and where it is kept meanwhile."""
+
+    patches: Path
+    model: ModelConfig
+    config: TrainConfig
+    lmbda: float
+    class_weights: Mapping[str, float]
+    seed: int
+    work: Path
+
+    def facts(self) -> dict[str, Any]:
+        """The parameters, for training.json."""
+        own = {"lmbda": self.lmbda, "class_weights": dict(self.class_weights), "seed": self.seed}
+        return asdict(self.model) | own | {"train": asdict(self.config)}
+
+    def fingerprint(self) -> str:
+        """A hash of what the result depends on; where it runs and how often it is saved left out."""
+        facts = self.facts()
+        del facts["train"]["device"], facts["train"]["checkpoint_minutes"]
+        identity = json.dumps([facts, sha256_file(self.patches / "patches.json")], sort_keys=True)
+        return hashlib.sha256(identity.encode()).hexdigest()
+
+    def new_model(self) -> CompressionModel:
+        """The model as training starts from it."""
+        torch.manual_seed(self.seed)
+        model = build(self.model).to(memory_format=torch.channels_last)
+        if self.config.init_from is not None:
+            load_weights(model, Path(self.config.init_from) / CHECKPOINT_FILE)
+        return model
 
 
 def train(
@@ -63,55 +96,36 @@ def train(
     store = PatchStore(patches, "train")
     if len(store) == 0:
         raise TrainingError(f"{patches} holds no training patches; curate more pictures or raise curate.split.train")
-    facts = asdict(model) | {
-        "lmbda": lmbda,
-        "class_weights": dict(class_weights),
-        "seed": seed,
-        "train": asdict(config),
-    }
-    fingerprint = _fingerprint(facts, patches)
-    checked = _new_model(model, config, seed)
-    _check(config, store, checked)
+    task = Task(patches, model, config, lmbda, class_weights, seed, work)
+    first = task.new_model()
+    _check(config, store, first)
     keep_freed_memory()
     with _locked(work):
-        first_step = _unfinished_step(work / LAST, fingerprint)
+        first_step = _unfinished_step(work / LAST, task.fingerprint())
         if first_step < config.steps:
-            _fit(checked, config, lmbda, class_weights, seed, store, patches, work, log, first_step, fingerprint)
-        if int(os.environ.get("RANK", 0)) == 0:
-            _finish(_new_model(model, config, seed), facts, folder, work)
+            _fit(task, first, store, first_step, log)
+        if _rank() == 0:
+            _finish(task, folder)
 
 
-def _fit(
-    model: CompressionModel,
-    config: TrainConfig,
-    lmbda: float,
-    class_weights: Mapping[str, float],
-    seed: int,
-    store: PatchStore,
-    patches: Path,
-    work: Path,
-    log: RunLog,
-    first_step: int,
-    fingerprint: str,
-) -> None:
+def _fit(task: Task, model: CompressionModel, store: PatchStore, first_step: int, log: RunLog) -> None:
+    """Train from `first_step`, for which the state lies in `work`, to the end; leaves the last and the best weights there."""
+    config, last, best = task.config, task.work / LAST, task.work / BEST
     accelerator = choose_device(config.device)
     precision = choose_precision(config.precision, accelerator)
-    share = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    weighting = class_weights if config.lmbda_box > 0 else None
-    validation_store = PatchStore(patches, "validation")
+    share = _rank(), int(os.environ.get("WORLD_SIZE", 1))
+    weighting = task.class_weights if config.lmbda_box > 0 else None
+    validation_store = PatchStore(task.patches, "validation")
     validation = Validation(validation_store, model.downsampling, weighting, share) if len(validation_store) else None
-    last, best = work / LAST, work / BEST
     curves = Curves(validation, config.validate_every, config.steps, best, log)
-    checkpoints = Checkpoints(last, best, config.checkpoint_minutes, config.steps, fingerprint)
+    checkpoints = Checkpoints(last, best, config.checkpoint_minutes, config.steps, task.fingerprint())
     line = ProgressLine(model.name, config.steps)
-    module = TrainingModule(model, config, lmbda, seed)
-    with quiet(), checkpoints.signals_caught(), ExitStack() as stack:
+    module = TrainingModule(model, config, task.lmbda, task.seed)
+    with quiet(), checkpoints.signals_caught(), line.shown(first_step, visible=share[0] == 0):
         # The checkpoint holds the curves, so they come first.
-        trainer = make_trainer(config, accelerator, precision, [line, curves, checkpoints], work)
-        source: CropSource = crop_source(
-            store, config.crop, config.batch_size, seed, weighting, share, trainer.strategy.root_device
-        )
-        stack.enter_context(line.shown(first_step, visible=share[0] == 0))
+        trainer = make_trainer(config, accelerator, precision, [line, curves, checkpoints], task.work)
+        device = trainer.strategy.root_device
+        source = crop_source(store, config.crop, config.batch_size, task.seed, weighting, share, device)
         batches = Batches(source, first_step=lambda: trainer.global_step)
         try:
             trainer.fit(module, batches, ckpt_path=last if first_step else None, weights_only=True)
@@ -119,29 +133,24 @@ def _fit(
             raise KeyboardInterrupt from None
 
 
-def _finish(model: CompressionModel, facts: dict[str, Any], folder: Path, work: Path) -> None:
+def _finish(task: Task, folder: Path) -> None:
     """Export the best weights. model.json comes last: a folder that has one is whole."""
-    best_step = int(load_weights(model, work / BEST / CHECKPOINT_FILE)["step"])
-    curves = torch.load(work / LAST, map_location="cpu", weights_only=True)["callbacks"][Curves.__qualname__]
+    model = task.new_model()
+    best_step = int(load_weights(model, task.work / BEST / CHECKPOINT_FILE)["step"])
+    curves = torch.load(task.work / LAST, map_location="cpu", weights_only=True)["callbacks"][Curves.__qualname__]
     validation = next((record for record in curves["validations"] if record["step"] == best_step), None)
-    summary = {"steps": facts["train"]["steps"], "best_step": best_step, "validation": validation}
+    summary = {"steps": task.config.steps, "best_step": best_step, "validation": validation}
+    accelerator = choose_device(task.config.device)
+    machine = {"device": device_name(accelerator), "precision": choose_precision(task.config.precision, accelerator)}
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as name:
         part = Path(name)
-        model_folder(model, facts["lmbda"], summary).save(part)
+        model_folder(model, task.lmbda, summary).save(part)
         save_weights(model, part / CHECKPOINT_FILE, {"step": str(best_step)})
-        write_json(part / TRAINING_FILE, facts | summary | curves)
+        write_json(part / TRAINING_FILE, task.facts() | summary | machine | curves)
         (folder / DESCRIPTION_FILE).unlink(missing_ok=True)
         for file in (TENSORS_FILE, CHECKPOINT_FILE, TRAINING_FILE, DESCRIPTION_FILE):
             os.replace(part / file, folder / file)
-
-
-def _new_model(model: ModelConfig, config: TrainConfig, seed: int) -> CompressionModel:
-    torch.manual_seed(seed)
-    new = build(model).to(memory_format=torch.channels_last)
-    if config.init_from is not None:
-        load_weights(new, Path(config.init_from) / CHECKPOINT_FILE)
-    return new
 
 
 def _check(config: TrainConfig, store: PatchStore, model: CompressionModel) -> None:
@@ -158,11 +167,8 @@ def _check(config: TrainConfig, store: PatchStore, model: CompressionModel) -> N
     )
 
 
-def _fingerprint(facts: dict[str, Any], patches: Path) -> str:
-    """What a training's result depends on; where it runs and how often it is saved left out."""
-    settings = {name: value for name, value in facts["train"].items() if name not in ("device", "checkpoint_minutes")}
-    identity = [facts | {"train": settings}, sha256_file(patches / "patches.json")]
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+def _rank() -> int:
+    return int(os.environ.get("RANK", 0))
 
 
 def _unfinished_step(last: Path, fingerprint: str) -> int:
@@ -177,7 +183,7 @@ def _unfinished_step(last: Path, fingerprint: str) -> int:
 def _locked(work: Path) -> Iterator[None]:
     """Hold `work` against a second training; of several processes under torchrun the first one holds it."""
     work.mkdir(parents=True, exist_ok=True)
-    if int(os.environ.get("RANK", 0)) != 0:
+    if _rank() != 0:
         yield
         return
     lock = FileLock(work / "lock")

@@ -1,0 +1,286 @@
+"""Training steps per second: our engine beside CompressAI's published recipe, on the same model, pictures and machine.
+
+python benchmarks/training.py [FOLDER] [--N 64] [--batch 16] [--crop 128] [--steps 100] [--rounds 3] [--device auto]
+
+The recipe is written from CompressAI's documentation of its training example: a DataLoader whose workers decode a picture
+for every crop, fp32, Adam on the model, a second Adam on the quantiles' auxiliary loss, clipping at 1.0. The two take
+turns, so that what else the machine does falls on both. A table then shows where a step of ours spends its time.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from compressai.entropy_models import EntropyBottleneck
+from compressai.layers import GDN
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import RandomCrop
+from torchvision.transforms.functional import to_tensor
+
+from balle_li.datasets.patch_store import FORMAT, INDEX_SCHEMA, PatchStore, shard_name
+from balle_li.datasets.pictures import read_picture
+from balle_li.models.config import ModelConfig
+from balle_li.models.registry import build
+from balle_li.run_log import NoLog
+from balle_li.training.config import TrainConfig
+from balle_li.training.data import CropSource
+from balle_li.training.device import choose_device, choose_precision
+from balle_li.training.module import TrainingModule
+from balle_li.training.train import train
+
+PHOTOS = Path(__file__).resolve().parents[1].parent / "shared" / "photos"
+PATCH = 256
+LMBDA = 0.01
+
+
+@dataclass(frozen=True)
+class Setting:
+    pictures: list[Path]
+    store: Path
+    model: ModelConfig
+    config: TrainConfig
+    device: torch.device
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Training speed beside CompressAI's published recipe")
+    parser.add_argument("folder", nargs="?", type=Path, default=PHOTOS, help="pictures; default: ../shared/photos")
+    parser.add_argument("--N", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--crop", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=100, help="of each, in every round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto")
+    arguments = parser.parse_args()
+    pictures = sorted(path for path in arguments.folder.rglob("*") if path.suffix in (".webp", ".png", ".jpg"))
+    if not pictures:
+        parser.error(f"{arguments.folder} holds no pictures; name a folder of WebP, PNG or JPEG files")
+    with tempfile.TemporaryDirectory() as place:
+        setting = Setting(
+            pictures,
+            write_store(pictures, Path(place) / "patches"),
+            ModelConfig("balle", arguments.N),
+            train_config(arguments),
+            torch.device("cuda" if choose_device(arguments.device) == "gpu" else "cpu"),
+        )
+        ours, recipe = [], []
+        for number in range(arguments.rounds):
+            ours.append(engine_rate(setting, Path(place) / f"round-{number}"))
+            recipe.append(recipe_rate(setting))
+            print(f"round {number + 1}: engine {ours[-1]:.2f}, recipe {recipe[-1]:.2f} steps/s", flush=True)
+        print_rates(setting, ours, recipe)
+        print_table(setting, statistics.median(ours))
+
+
+def train_config(arguments: argparse.Namespace) -> TrainConfig:
+    return TrainConfig(
+        steps=arguments.steps,
+        batch_size=arguments.batch,
+        crop=arguments.crop,
+        lr=1e-4,
+        schedule="constant",
+        warmup=0.0,
+        clip=1.0,
+        lmbda_box=0.0,
+        device=arguments.device,
+        precision="auto",
+        checkpoint_minutes=2.0,
+        validate_every=10**9,
+        init_from=None,
+    )
+
+
+def write_store(pictures: list[Path], folder: Path) -> Path:
+    """A patch store with the centre of every picture, and no validation patches."""
+    for split, chosen in (("train", pictures), ("validation", [])):
+        (folder / split).mkdir(parents=True)
+        patches = np.zeros((len(chosen), PATCH, PATCH, 3), np.uint8)
+        for patch, path in zip(patches, chosen, strict=True):
+            image = np.asarray(read_picture(path))
+            top, left = (image.shape[0] - PATCH) // 2, (image.shape[1] - PATCH) // 2
+            patch[...] = image[top : top + PATCH, left : left + PATCH]
+        np.save(folder / split / shard_name(0), patches)
+        rows = [
+            {"patch": i, "shard": 0, "row": i, "image_id": path.stem, "x": 0, "y": 0, "scale": 1.0, "boxes": []}
+            for i, path in enumerate(chosen)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), folder / split / "index.parquet")
+    splits = {"train": {"shards": [len(pictures)]}, "validation": {"shards": [0]}}
+    (folder / "patches.json").write_text(json.dumps({"format": FORMAT, "size": PATCH, "splits": splits}))
+    return folder
+
+
+def engine_rate(setting: Setting, place: Path) -> float:
+    """Steps per second of our engine, its first few left out."""
+
+    class Rates(NoLog):
+        def __init__(self) -> None:
+            self.values: list[float] = []
+
+        def metrics(self, step: int, values: dict[str, float]) -> None:
+            self.values.append(values["train/steps_per_second"])
+
+    log = Rates()
+    train(setting.store, setting.model, setting.config, LMBDA, {}, 0, place / "model", place / "work", log)
+    return statistics.harmonic_mean(log.values[1:])  # every value is of as many steps
+
+
+class Pictures(Dataset[Tensor]):
+    """Decodes a picture and cuts one crop from it, as an image folder does."""
+
+    def __init__(self, paths: list[Path], crop: int) -> None:
+        self.paths, self.crop = paths, RandomCrop(crop)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image: Tensor = to_tensor(self.crop(read_picture(self.paths[index])))
+        return image
+
+
+class Recipe(nn.Module):
+    """bls2017 of CompressAI's own layers."""
+
+    def __init__(self, N: int) -> None:
+        super().__init__()
+
+        def conv(inputs: int, kernel: int, stride: int) -> nn.Conv2d:
+            return nn.Conv2d(inputs, N, kernel, stride, kernel // 2)
+
+        def deconv(outputs: int, kernel: int, stride: int) -> nn.ConvTranspose2d:
+            return nn.ConvTranspose2d(N, outputs, kernel, stride, kernel // 2, stride - 1)
+
+        self.g_a = nn.Sequential(conv(3, 9, 4), GDN(N), conv(N, 5, 2), GDN(N), conv(N, 5, 2))
+        self.entropy_bottleneck = EntropyBottleneck(N)
+        self.g_s = nn.Sequential(deconv(N, 5, 2), GDN(N, True), deconv(N, 5, 2), GDN(N, True), deconv(3, 9, 4))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y_hat, likelihoods = self.entropy_bottleneck(self.g_a(x))
+        return self.g_s(y_hat), likelihoods
+
+
+def recipe_rate(setting: Setting) -> float:
+    """Steps per second of the published recipe, the first few left out."""
+    config, device = setting.config, setting.device
+    model = Recipe(setting.model.N).to(device)
+    weights = [weight for name, weight in model.named_parameters() if not name.endswith("quantiles")]
+    optimizer = torch.optim.Adam(weights, lr=1e-4)
+    auxiliary = torch.optim.Adam([model.entropy_bottleneck.quantiles], lr=1e-3)
+    many = Pictures(setting.pictures * -(-config.batch_size * config.steps // len(setting.pictures)), config.crop)
+    loader = DataLoader(
+        many, config.batch_size, shuffle=True, num_workers=4, pin_memory=device.type == "cuda", drop_last=True
+    )
+    warm_up = max(2, config.steps // 20)
+    start = 0.0
+    for step, batch in enumerate(loader):
+        if step == warm_up:
+            start = now(device)
+        x = batch.to(device)
+        optimizer.zero_grad()
+        auxiliary.zero_grad()
+        x_hat, likelihoods = model(x)
+        bpp = torch.log(likelihoods).sum() / (-np.log(2) * x.shape[0] * x.shape[2] * x.shape[3])
+        loss = LMBDA * 255**2 * nn.functional.mse_loss(x_hat, x) + bpp
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        model.entropy_bottleneck.loss().backward()
+        auxiliary.step()
+        if step + 1 == config.steps:
+            break
+    return (config.steps - warm_up) / (now(device) - start)
+
+
+def print_rates(setting: Setting, ours: list[float], recipe: list[float]) -> None:
+    config, where = setting.config, str(setting.device)
+    if setting.device.type == "cuda":
+        where = torch.cuda.get_device_name(setting.device)
+    precision = choose_precision(config.precision, "gpu" if setting.device.type == "cuda" else "cpu")
+    shape = f"batch {config.batch_size}×{config.crop}×{config.crop}"
+    print(
+        f"\nballe, N = {setting.model.N}, {shape}, {where}, {torch.get_num_threads()} threads; medians of {len(ours)} rounds"
+    )
+    first, second = statistics.median(ours), statistics.median(recipe)
+    print(f"engine ({precision})         {first:7.2f} steps/s")
+    print(f"published recipe (fp32) {second:7.2f} steps/s")
+    print(f"ratio                   {statistics.median(a / b for a, b in zip(ours, recipe, strict=True)):7.2f}")
+
+
+def print_table(setting: Setting, steps_per_second: float) -> None:
+    """The parts of a step, each waited for; what is left of the engine's step is Lightning's, the callbacks' and overlap."""
+    parts = parts_of_a_step(setting)
+    print("\npart of a step           ms   share")
+    whole = sum(parts.values())
+    for name, milliseconds in parts.items():
+        print(f"{name:20s} {milliseconds:7.2f}  {milliseconds / whole:5.0%}")
+    print(f"{'together':20s} {whole:7.2f}")
+    print(f"{'a step of the engine':20s} {1000 / steps_per_second:7.2f}")
+
+
+def parts_of_a_step(setting: Setting) -> dict[str, float]:
+    """Median milliseconds of each part, run one after the other without a trainer."""
+    config, device = setting.config, setting.device
+    source = CropSource(PatchStore(setting.store, "train"), config.crop, config.batch_size, 0, None)
+    model = build(setting.model).to(device, memory_format=torch.channels_last)
+    module = TrainingModule(model, config, LMBDA, 0).to(device)
+    optimizer = module.configure_optimizers()
+    entropy = timed_forward(model.bottlenecks()["y"], device)
+    bf16 = choose_precision(config.precision, "gpu" if device.type == "cuda" else "cpu") == "bf16"
+    times: dict[str, list[float]] = {
+        name: [] for name in ("data", "transforms and loss", "entropy model", "backward", "optimizer")
+    }
+    for step in range(max(10, config.steps // 2)):
+        entropy.clear()
+        marks = [now(device)]
+        batch = source.batch(step)
+        marks.append(now(device))
+        with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
+            loss = module.cost(batch._replace(images=batch.images.to(device)))["loss"]
+        marks.append(now(device))
+        optimizer.zero_grad()
+        loss.backward()
+        marks.append(now(device))
+        module.configure_gradient_clipping()
+        optimizer.step()
+        marks.append(now(device))
+        data, forward, backward, update = np.diff(marks)
+        for name, seconds in zip(times, (data, forward - sum(entropy), sum(entropy), backward, update), strict=True):
+            times[name].append(1000 * seconds)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def timed_forward(module: nn.Module, device: torch.device) -> list[float]:
+    """Seconds of every call of `module.forward` from now on, appended to the list that is returned."""
+    seconds: list[float] = []
+    forward: Callable[..., object] = module.forward
+
+    def timed(*arguments: object) -> object:
+        start = now(device)
+        result = forward(*arguments)
+        seconds.append(now(device) - start)
+        return result
+
+    module.forward = timed
+    return seconds
+
+
+def now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+import pytest
+import torch
+
+from balle_li.errors import TrainingError
+from balle_li.training import device
+
+
+def test_a_gpu_that_is_not_there_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device.choose_device("auto") == "cpu"
+    with pytest.raises(TrainingError, match=r"train\.device is gpu, but"):
+        device.choose_device("gpu")
+
+
+@pytest.mark.parametrize(
+    ("bf16", "amx", "expected"), [(True, False, "bf16"), (False, True, "bf16"), (False, False, "fp32")]
+)
+def test_bf16_is_for_processors_that_have_it(monkeypatch, bf16, amx, expected):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert device.choose_precision("auto", "cpu") == expected
+    assert device.choose_precision("fp32", "cpu") == "fp32"
+
+
+def test_the_layout_is_torchruns(monkeypatch):
+    assert device.process_layout() == (1, 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    assert device.process_layout() == (4, 2)

@@ -1,0 +1,53 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from balle_li.boxes import Box, importance_map
+from balle_li.training.loss import RateDistortionLoss
+
+
+def output(x_hat: torch.Tensor) -> dict:
+    likelihoods = {"y": torch.tensor([[0.5, 0.25]]), "z": torch.tensor([[0.125]])}  # 1 + 2 + 3 bits
+    return {"x_hat": x_hat, "likelihoods": likelihoods, "importance": None}
+
+
+def test_by_hand():
+    x = torch.zeros(1, 3, 2, 4)
+    cost = RateDistortionLoss(0.01, 0.0)(output(x + 0.1), x, None)
+    assert float(cost["bpp"]) == pytest.approx(6 / 8)
+    assert float(cost["mse"]) == pytest.approx(0.01)
+    assert float(cost["loss"]) == pytest.approx(0.01 * 255**2 * 0.01 + 6 / 8)
+    assert float(cost["box_mse"]) == 0
+
+
+def test_the_rate_is_the_papers_code():
+    x = torch.zeros(1, 3, 2, 4)
+    cost = RateDistortionLoss(0.0, 0.0)(output(x), x, None)
+    logs = sum(math.log(p) for p in (0.5, 0.25, 0.125))
+    assert float(cost["loss"]) == pytest.approx(logs / (-math.log(2) * 8))
+
+
+def test_boxes_count_by_their_exact_share_of_each_pixel_and_by_class():
+    weights = importance_map([Box("Face", 0.0, 0.0, 0.375, 0.5)], 2, 4, {"Face": 2.0})  # 1.5 of the 8 pixels, twice
+    x = torch.zeros(1, 3, 2, 4)
+    cost = RateDistortionLoss(0.01, 0.1)(output(x + 0.1), x, torch.from_numpy(weights)[None, None])
+    assert float(cost["box_mse"]) == pytest.approx(0.01 * 2 * 1.5 / 8)
+    assert float(cost["loss"]) == pytest.approx(255**2 * (0.01 * 0.01 + 0.1 * 0.01 * 3 / 8) + 6 / 8)
+
+
+def test_an_error_outside_the_boxes_is_not_weighed():
+    x, x_hat = torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
+    x_hat[..., 1, 1] = 1.0
+    weights = torch.from_numpy(np.array([[[[1.0, 0.0], [0.0, 0.0]]]], np.float32))
+    cost = RateDistortionLoss(0.01, 0.1)(output(x_hat), x, weights)
+    assert float(cost["box_mse"]) == 0
+    assert float(cost["mse"]) == pytest.approx(0.25)
+
+
+def test_zero_turns_the_boxes_off():
+    x = torch.zeros(1, 3, 2, 2)
+    plain = RateDistortionLoss(0.01, 0.0)(output(x + 0.5), x, None)
+    off = RateDistortionLoss(0.01, 0.0)(output(x + 0.5), x, torch.ones(1, 1, 2, 2))
+    assert plain["loss"] == off["loss"]

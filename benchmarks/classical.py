@@ -3,7 +3,8 @@
 python benchmarks/classical.py [FOLDER] [--pictures N] [--codecs jpeg webp …]
 
 The published figures are computed from CompressAI's result files for the 24 pictures of Kodak (PCHIP on log-rate). Its
-encoders are others than those in Pillow's wheels, and fewer pictures than 24 shift every figure: compare accordingly.
+encoders are others than those in Pillow's wheels, fewer pictures than 24 shift every figure, and so does the range of
+quality: the factorized model saves 48 % of the bits of a JPEG curve that ends at quality 75, 44 % of one that ends at 90.
 """
 
 import argparse

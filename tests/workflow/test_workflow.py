@@ -82,7 +82,7 @@ def test_a_killed_training_goes_on_where_it_was_in_the_same_run(project):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     answer = project.run(command)
-    assert "esum" in answer.stderr + answer.stdout, "it does not say that it resumes"
+    assert "from step" in answer.stderr + answer.stdout, "it does not say that it goes on"
     (run,) = project.mlflow_runs()[before:]
     assert run.info.status == "FINISHED"
     training = json.loads((project.path / "data/04_models/model/training.json").read_text())

@@ -74,7 +74,7 @@ def jpeg_of_size(
 def draw_page(examples: Sequence[Example], title: str, subtitle: str, path: Path) -> None:
     """Write the page as PNG, one row per example."""
     with_importance = any(example.importance is not None for example in examples)
-    headings = ["Original", "Model", "JPEG of the same size", "Bits"] + ["Importance"] * with_importance
+    headings = ["Original", "Model", "JPEG of the nearest size", "Bits"] + ["Importance"] * with_importance
     heights = [_fitted(example.reference.pixels)[1] for example in examples]
     width = 2 * MARGIN + len(headings) * (COLUMN + GAP) - GAP
     page = Image.new("RGB", (width, HEADER + sum(heights) + (CAPTION + GAP) * len(examples) + MARGIN), PAPER)

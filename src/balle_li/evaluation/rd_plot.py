@@ -60,7 +60,7 @@ def _draw(
     )
     for axis, (metric, label) in zip(axes, PANELS, strict=True):
         _panel(axis, models, classical, titles, metric, label)
-    axes[0].legend(loc="lower right", frameon=False, handlelength=2.2)
+    axes[0].legend(loc="best", frameon=False, handlelength=2.2)
     figure.suptitle(headline, x=0.065, y=1 - 0.2 / height, ha="left", va="top", fontsize=12, fontweight="bold")
     for row, line in enumerate(lines):
         y = (note_height - 0.05 - 0.22 * row) / height

@@ -76,7 +76,10 @@ def model_path(uri: str) -> Path:
     except Exception as error:
         first_line = str(error).splitlines()[0]
         raise TrackingError(f"{uri} is not in the registry ({first_line}); `mlflow ui` shows what is") from error
-    return folder / "artifacts" / "model_folder"
+    descriptions = list((folder / "artifacts").glob("*/model.json"))
+    if len(descriptions) != 1:
+        raise TrackingError(f"{uri} is not one of this project's codecs; `mlflow ui` shows what is registered")
+    return descriptions[0].parent
 
 
 def _log_model(mlflow: Any, name: str, model_folder: Path) -> Any:

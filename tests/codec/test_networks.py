@@ -29,7 +29,9 @@ def test_folded_scales_give_the_scaled_network():
     layers = [{"type": "conv", "in": 3, "out": 3, "kernel": 3, "stride": 1, "padding": 1}] * 2
     generator = torch.Generator().manual_seed(0)
     weights = {
-        f"{i}.{name}": torch.randn(3, *([3, 3, 3] if name == "weight" else []), generator=generator, dtype=torch.float64)
+        f"{i}.{name}": torch.randn(
+            3, *([3, 3, 3] if name == "weight" else []), generator=generator, dtype=torch.float64
+        )
         for i in (0, 1)
         for name in ("weight", "bias")
     }

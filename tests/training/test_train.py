@@ -101,9 +101,10 @@ def test_stopped_by_ctrl_c_it_saves_at_once_and_goes_on_exactly(store, config, u
             if step == 7:
                 os.kill(os.getpid(), signal.SIGINT)
 
+    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         run(store, config(), tmp_path, CtrlC())
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     assert torch.load(tmp_path / "work" / LAST, weights_only=True)["global_step"] == 7
     assert not (tmp_path / "model").exists()
     log = Recorder()

@@ -104,7 +104,7 @@ def test_a_missing_stage_is_one_line_that_names_the_command(project):
     ("command", "message"),
     [
         ("kedro run --pipeline train --params train.stepz=3", "train.stepz is unknown: did you mean 'steps'?"),
-        ("kedro run --pipeline train --params model.name=vgg", "model.name"),
+        ("kedro run --pipeline train --params model.name=vgg", "model name 'vgg' is unknown"),
         ("kedro run --pipeline download --params dataset.source=flickr", "dataset.source is 'flickr', must be one of"),
     ],
 )

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from balle_li.boxes import Box, to_records
 from balle_li.datasets.patch_store import INDEX_SCHEMA, shard_name
@@ -73,3 +74,12 @@ def new_store() -> Callable[..., Path]:
 def config() -> Callable[..., TrainConfig]:
     """The tiny training's settings, with changes."""
     return lambda **changes: replace(CONFIG, **changes)
+
+
+@pytest.fixture(autouse=True, scope="package")
+def one_thread():
+    """Sums of floats depend on how many threads share them; these tests compare weights bit for bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

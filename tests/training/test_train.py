@@ -116,7 +116,9 @@ def test_stopped_by_ctrl_c_it_saves_at_once_and_goes_on_exactly(store, config, u
 
 def alone(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "ignore", "-c", ALONE, json.dumps(arguments)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    # Sums of floats depend on how many threads share them: exactness is promised for an equal number.
+    threads = str(torch.get_num_threads())
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": threads}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 

@@ -8,7 +8,7 @@ A row is a dictionary with the columns as keys; its boxes are `Box`es. Rows are 
 rows goes into a file: equal rows give equal bytes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypedDict
@@ -131,6 +131,11 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     return _read(path, MANIFEST_SCHEMA, "curate")
 
 
+def read_manifest_table(path: Path, columns: Sequence[str]) -> pa.Table:
+    """The named columns of `manifest.parquet` as a table, a tenth of its rows' memory; raises as `read_manifest`."""
+    return _read_table(path, MANIFEST_SCHEMA, "curate", columns)
+
+
 def write_dropped(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write `dropped.parquet`; as `write_index`."""
     _write(path, rows, DROPPED_SCHEMA)
@@ -166,17 +171,22 @@ def _to_record(row: Mapping[str, Any], schema: pa.Schema) -> dict[str, Any]:
 
 
 def _read(path: Path, schema: pa.Schema, stage: str) -> list[Any]:
-    command = f"kedro run --pipeline {stage}"
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise StageError(f"{path} does not exist; run `{command}` first") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise StageError(f"{path} cannot be read ({error}); run `{command}` again") from None
-    if not table.schema.equals(schema):
-        raise StageError(f"{path} has other columns than this version writes; run `{command}` again")
-    rows: list[Any] = table.to_pylist()
+    rows: list[Any] = _read_table(path, schema, stage, schema.names).to_pylist()
     if "boxes" in schema.names:
         for row in rows:
             row["boxes"] = from_records(row["boxes"])
     return rows
+
+
+def _read_table(path: Path, schema: pa.Schema, stage: str, columns: Sequence[str]) -> pa.Table:
+    command = f"kedro run --pipeline {stage}"
+    try:
+        matches = pq.read_schema(path).equals(schema)
+        table = pq.read_table(path, columns=list(columns)) if matches else None
+    except FileNotFoundError:
+        raise StageError(f"{path} does not exist; run `{command}` first") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise StageError(f"{path} cannot be read ({error}); run `{command}` again") from None
+    if table is None:
+        raise StageError(f"{path} has other columns than this version writes; run `{command}` again")
+    return table

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from balle_li.compute import ComputeConfig, cluster
 from balle_li.configuration import require
-from balle_li.errors import ConfigError, DatasetError, StageError
+from balle_li.errors import ConfigError, DatasetError
 from balle_li.files import atomic_path, project_home, sha256_file, write_json
 from balle_li.progress import progress
 
@@ -102,17 +102,11 @@ def _read_manifest(path: Path) -> "pa.Table":
     """The columns of the manifest that cutting needs: a table, which takes a tenth of the memory of its rows."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
+    from balle_li.datasets.manifest import read_manifest_table
     from balle_li.datasets.patch_store import SPLITS
 
-    if not path.is_file():
-        raise StageError(f"{path} does not exist; run `kedro run --pipeline curate` first")
-    try:
-        table = pq.read_table(path, columns=["image_id", "path", "width", "height", "rotation", "split", "boxes"])
-    except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise StageError(f"{path} cannot be read ({reason}); run `kedro run --pipeline curate` again") from None
+    table = read_manifest_table(path, ["image_id", "path", "width", "height", "rotation", "split", "boxes"])
     table = table.filter(pc.is_in(table["split"], pa.array(SPLITS)))
     if pc.sum(pc.equal(table["split"], SPLITS[0])).as_py() in (None, 0):
         raise DatasetError(f"{path} has no pictures in the split 'train'; bring more, or change curate.split")

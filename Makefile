@@ -13,10 +13,10 @@ export FIFTYONE_DO_NOT_TRACK := true
 export DO_NOT_TRACK := 1
 unexport PYTHONPATH
 
-.PHONY: help setup repro test lint ui app viz clean
+.PHONY: help setup repro test lint ui app rollback viz clean clean-caches
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
 setup:  ## make the virtual environment, once for each state of the lock file
 	@bash scripts/setup.sh "$(PYTHON)" "$(VENV)" "$(LOCK_HASH)"
@@ -37,8 +37,14 @@ ui: setup  ## compare runs and models in MLflow's UI
 app: setup  ## look at the curated pictures and boxes in FiftyOne's App
 	@python -m balle_li.datasets.app
 
+rollback: setup  ## give the alias champion back to the version before; REASON="why" is kept
+	@python -m balle_li.tracking.rollback --reason "$(REASON)"
+
 viz: setup  ## draw the pipelines with Kedro-Viz (an optional extra, in a virtual environment of its own)
 	@bash scripts/viz.sh "$(PYTHON)" .viz
 
 clean:  ## remove virtual environments; data, models and runs stay
 	@rm -rf .venv .viz build
+
+clean-caches: setup  ## remove interrupted work and measurements that nobody needed for DAYS (30) days
+	@python -m balle_li.caches --days $(or $(DAYS),30)

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from balle_li.boxes import Box
 from balle_li.codec.bitstream import MAGIC, Stream
 from balle_li.codec.codec import Codec
 from balle_li.errors import BitstreamError
@@ -70,7 +71,7 @@ def lying_sections(data: bytes, dice: random.Random) -> bytes:
     stream = Stream.unpack(data)
     sections = dict(stream.sections)
     for _ in range(dice.randrange(1, 4)):
-        tag = dice.choice((1, 2, 16, 64, 65, dice.randrange(128)))
+        tag = dice.choice((1, 2, 3, 4, 5, 16, 64, 65, dice.randrange(128)))
         content = dice.choice(
             (b"", dice.randbytes(dice.randrange(2000)), zlib.compress(bytes(dice.randrange(2**20))), *sections.values())
         )
@@ -103,7 +104,8 @@ def sound_streams(codec: Codec) -> list[bytes]:
             for pixels in (noise, ramp):
                 image = Image.fromarray(pixels.squeeze(2) if channels == 1 else pixels, mode)
                 image.info |= {"icc_profile": b"profile" * 20, "exif": b"Exif\0\0" + b"tag" * 9} if width == 40 else {}
-                streams.append(codec.compress(image))
+                region = {"boxes": [Box("face", 0.2, 0.1, 0.6, 0.9)]} if codec.variable_rate and width == 300 else {}
+                streams.append(codec.compress(image, **region))
     return streams
 
 

@@ -32,7 +32,7 @@ WIDTH, HEIGHT = 1160, 864
 JPEG_QUALITY = 90
 BOXES = [Box("Person", 0.1, 0.2, 0.5, 0.9), Box("Dog", 0.55, 0.6, 0.7, 0.85)]
 FEW = 200
-READ_BATCH, READ_SECONDS = 16, 5.0
+BATCH, CROP, READ_SECONDS = 16, 128, 5.0
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     ratio = ours["patches"] / ours["seconds"] / (loop["patches"] / loop["seconds"])
     print(f"  this project / the obvious loop: {ratio:.1f} times the patches per second")
     read = measure("read", folder / str(arguments.pictures), arguments)
-    print(f"  reading batches of {READ_BATCH} patches at random: {read['patches'] / read['seconds']:.0f} patches/s")
+    print(f"  batches of {BATCH} crops for training: {read['patches'] / read['seconds']:.0f} crops/s")
 
 
 def tile(photographs: list[Path], folder: Path) -> list[Path]:
@@ -140,13 +140,15 @@ def cut_with_the_obvious_loop(folder: Path, config: PatchConfig, workers: int) -
     return {"patches": patches, "seconds": time.perf_counter() - start, "mib": peak_mib()}
 
 
-def read_at_random(folder: Path, config: PatchConfig, workers: int) -> dict[str, float]:
-    store = PatchStore(folder / "patches", "train")
-    generator = random.Random(0)
-    patches, start = 0, time.perf_counter()
+def read_for_training(folder: Path, config: PatchConfig, workers: int) -> dict[str, float]:
+    from balle_li.training.data import CropSource  # here, so that torch does not count as the others' memory
+
+    source = CropSource(PatchStore(folder / "patches", "train"), CROP, BATCH, seed=0, class_weights=None)
+    step, start = 0, time.perf_counter()
     while time.perf_counter() - start < READ_SECONDS:
-        patches += len(store.read(generator.choices(range(len(store)), k=READ_BATCH)))
-    return {"patches": patches, "seconds": time.perf_counter() - start, "mib": peak_mib()}
+        source.batch(step)
+        step += 1
+    return {"patches": step * BATCH, "seconds": time.perf_counter() - start, "mib": peak_mib()}
 
 
 def peak_mib() -> float:
@@ -155,7 +157,7 @@ def peak_mib() -> float:
     return kibibytes / 1024
 
 
-MEASURES = {"ours": cut_with_this_project, "loop": cut_with_the_obvious_loop, "read": read_at_random}
+MEASURES = {"ours": cut_with_this_project, "loop": cut_with_the_obvious_loop, "read": read_for_training}
 
 if __name__ == "__main__":
     main()

@@ -13,7 +13,7 @@ Layers = list[dict[str, Any]]
 
 
 def tiny_model_folder(path: Path, name: str = "balle", N: int = 8, seed: int = 0) -> Path:
-    """Write a model folder of `balle`, `balle-encoder` or `balle-li` with `N` channels to `path`; returns `path`."""
+    """Write a model folder of `balle`, `balle-encoder`, `balle-li` or `balle-li-roi` with `N` channels; returns `path`."""
     tiny_model(name, N, seed).save(path)
     return path
 
@@ -26,12 +26,40 @@ def tiny_model(name: str = "balle", N: int = 8, seed: int = 0) -> ModelFolder:
         for index, layer in enumerate(layers):
             for tensor, value in _weights(layer, generator).items():
                 tensors[f"{network}.{index}.{tensor}"] = value
-    tensors |= _tables(N, seed)
+    tensors |= _tables("y", N, seed)
     description = {
         "format": 1, "name": name, "N": N, "downsampling": 32 if name == "balle-encoder" else 16, "lmbda": 0.01,
         "networks": networks, "tables": {"y": {"kind": "factorized", "precision": 16}}, "training": {},
     }  # fmt: skip
+    if name == "balle-li-roi":
+        _make_conditional(description, tensors, N, generator)
     return ModelFolder(description, tensors)
+
+
+def _make_conditional(description: Any, tensors: dict[str, torch.Tensor], N: int, generator: torch.Generator) -> None:
+    """Give a model side information: a map of two channels, and Gaussian-like tables of 16 widths."""
+    channels, tables = 2, 16
+    h_a = [_conv(N + 1, N, 3, 1), {"type": "relu"}, _conv(N, channels, 5, 2)]
+    h_s = [_deconv(channels + 4, N, 5, 2) | {"shift": 8}, {"type": "relu"}, _conv(N, 2 * N, 1, 1) | {"shift": 8}]
+    for index, layer in enumerate(h_a):
+        tensors |= {f"h_a.{index}.{name}": 0.2 * value for name, value in _weights(layer, generator).items()}
+    for index, layer in enumerate(h_s):
+        for name, value in _weights(layer, generator).items():
+            tensors[f"h_s.{index}.{name}"] = (30 * value).round().int()
+    # Indices about 8 and, of the last channel, about 0; with the shift and the fraction of 8 bits each.
+    tensors["h_s.2.bias"][N:] = torch.tensor([8] * (N - 1) + [0]).int() * 2**16
+    del tensors["tables.y.median"]
+    tensors |= _tables("y", tables, 0, medians=False) | _tables("z", channels, 1)
+    tensors["tables.z.median"] = (256 * tensors["tables.z.median"]).round() / 256
+    gain = torch.linspace(0.4, 0.8, N)
+    tensors |= {"encoder_gain": gain, "decoder_gain": -gain}
+    description["networks"]["h_a"] = h_a
+    description["integer_networks"] = {"h_s": h_s}
+    description["tables"] = {
+        "y": {"kind": "gaussian", "precision": 16},
+        "z": {"kind": "factorized", "precision": 16},
+    }
+    description["importance"] = {"steps": 8, "limit": 16}
 
 
 def _networks(name: str, N: int) -> dict[str, Layers]:
@@ -63,7 +91,7 @@ def _weights(layer: dict[str, Any], generator: torch.Generator) -> dict[str, tor
     if layer["type"] == "gdn":
         channels = layer["channels"]
         return {"beta": torch.ones(channels), "gamma": 0.1 * torch.eye(channels) + 0.01}
-    if layer["type"] == "sigmoid":
+    if layer["type"] in ("sigmoid", "relu"):
         return {}
     entering, leaving, kernel, stride = (layer[key] for key in ("in", "out", "kernel", "stride"))
     deconv = layer["type"] == "deconv"
@@ -74,19 +102,21 @@ def _weights(layer: dict[str, Any], generator: torch.Generator) -> dict[str, tor
     return {"weight": weight, "bias": torch.full((leaving,), 0.5 if leaving == 3 else 0.1)}
 
 
-def _tables(N: int, seed: int) -> dict[str, torch.Tensor]:
-    """Two-sided geometric distributions of different widths, channel by channel."""
-    widths = np.linspace(0.5, 4.0, N)
+def _tables(latent: str, rows: int, seed: int, medians: bool = True) -> dict[str, torch.Tensor]:
+    """Two-sided geometric distributions of different widths, row by row."""
+    widths = np.linspace(0.5, 4.0, rows)
     reach = np.ceil(3 * widths).astype(np.int32)
     length = 2 * reach + 2
-    pmf = np.zeros((N, int(length.max())))
-    for channel, (width, radius) in enumerate(zip(widths, reach, strict=True)):
-        pmf[channel, : 2 * radius + 1] = np.exp(-np.abs(np.arange(-radius, radius + 1)) / width)
-        pmf[channel, 2 * radius + 1] = 1e-3 * pmf[channel].sum()
-    medians = np.random.default_rng(seed).uniform(-0.5, 0.5, N).astype(np.float32)
-    return {
-        "tables.y.frequencies": torch.from_numpy(integer_frequencies(pmf, length)),
-        "tables.y.offset": torch.from_numpy(-reach),
-        "tables.y.length": torch.from_numpy(length),
-        "tables.y.median": torch.from_numpy(medians),
+    pmf = np.zeros((rows, int(length.max())))
+    for row, (width, radius) in enumerate(zip(widths, reach, strict=True)):
+        pmf[row, : 2 * radius + 1] = np.exp(-np.abs(np.arange(-radius, radius + 1)) / width)
+        pmf[row, 2 * radius + 1] = 1e-3 * pmf[row].sum()
+    tensors = {
+        f"tables.{latent}.frequencies": torch.from_numpy(integer_frequencies(pmf, length)),
+        f"tables.{latent}.offset": torch.from_numpy(-reach),
+        f"tables.{latent}.length": torch.from_numpy(length),
     }
+    if medians:
+        drawn = np.random.default_rng(seed).uniform(-0.5, 0.5, rows).astype(np.float32)
+        tensors[f"tables.{latent}.median"] = torch.from_numpy(drawn)
+    return tensors

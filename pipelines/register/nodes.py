@@ -1,18 +1,38 @@
-"""The trained codec in MLflow's registry, promoted when it is better."""
+"""The trained codec in MLflow's registry, with its model card, promoted when it is better."""
 
 from pathlib import Path
 from typing import Any
 
 
+def write_model_card(
+    curated: Path,
+    model: Path,
+    evaluation: Path,
+    mlflow_run: dict[str, str],
+    register: dict[str, Any],
+    parameters: dict[str, Any],
+) -> str:
+    from balle_li.configuration import from_mapping
+    from balle_li.tracking import model_card, promotion, provenance
+
+    config = from_mapping(promotion.RegisterConfig, register, "register")
+    tags = provenance.tags(Path.cwd())
+    origin = model_card.Origin(config.name, mlflow_run["run_id"], parameters, tags)
+    return model_card.write_card(model, curated, evaluation, origin)
+
+
 def register(
-    model: Path, evaluation: Path, mlflow_run: dict[str, str], register: dict[str, Any], parameters: dict[str, Any]
+    model: Path,
+    evaluation: Path,
+    model_card: str,
+    mlflow_run: dict[str, str],
+    register: dict[str, Any],
+    parameters: dict[str, Any],
 ) -> dict[str, Any]:
     from balle_li.configuration import from_mapping
-    from balle_li.files import read_json
-    from balle_li.tracking import provenance, registry, run
+    from balle_li.evaluation.bd_rate import bd_rate
+    from balle_li.tracking import promotion, provenance, registry, run
 
-    config = from_mapping(registry.RegisterConfig, register, "register")
-    description = read_json(model / "model.json")
-    facts = {"model": description["name"], "lmbda": description["lmbda"]}
+    config = from_mapping(promotion.RegisterConfig, register, "register")
     with run.attached(mlflow_run["run_id"], parameters, provenance.tags(Path.cwd())):
-        return registry.register(config.name, model, read_json(evaluation / "metrics.json"), facts)
+        return registry.register(config, model, evaluation, model_card, bd_rate)

@@ -1,13 +1,15 @@
-"""Kedro's failures as one line that says what is wrong and what to do, and an exit code that is not 0."""
+"""What Kedro does around every pipeline: failures in one line with an exit code that is not 0, and one writer under torchrun."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol, DatasetError
+from kedro.io import AbstractDataset, CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 
+from balle_li.distributed import rank, world_size
 from balle_li.errors import BalleLiError
 
 
@@ -29,6 +31,37 @@ class OneLineErrors:
             cause = cause.__cause__  # a stage does its work while its folder is saved; Kedro wraps what that raises
         if isinstance(cause, BalleLiError):
             raise click.ClickException(str(cause)) from error
+
+
+class OneWriter:
+    """Lets every process that torchrun starts run the train pipeline, and the first one alone write what comes out."""
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        if world_size() == 1:
+            return
+        outputs = pipeline.all_outputs()
+        if not outputs <= {"mlflow_run", "model"}:
+            raise click.ClickException("torchrun is for training alone: torchrun … -m kedro run --pipeline train")
+        for name in outputs if rank() != 0 else ():
+            catalog[name] = _Unwritten()
+
+
+class _Unwritten(AbstractDataset[Any, Any]):
+    """An output of a process that is not to write it: kept in memory, a folder filled and thrown away."""
+
+    def save(self, data: Any) -> None:
+        if callable(data):
+            with TemporaryDirectory() as folder:
+                data(Path(folder))
+            data = Path(folder)
+        self._data = data
+
+    def load(self) -> Any:
+        return self._data
+
+    def _describe(self) -> dict[str, Any]:
+        return {}
 
 
 def _how_to_make(dataset: str) -> str:

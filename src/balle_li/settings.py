@@ -7,7 +7,7 @@ from typing import Any
 from kedro.config import OmegaConfigLoader
 from omegaconf import OmegaConf
 
-from balle_li.hooks import OneLineErrors
+from balle_li.hooks import OneLineErrors, OneWriter
 
 # Both spellings, --pipeline and --pipelines, are meant to work here.
 warnings.filterwarnings("ignore", message="Option '--pipeline' is deprecated")
@@ -28,4 +28,4 @@ class ParamsYamlConfigLoader(OmegaConfigLoader):
 
 
 CONFIG_LOADER_CLASS = ParamsYamlConfigLoader
-HOOKS = (OneLineErrors(),)
+HOOKS = (OneLineErrors(), OneWriter())

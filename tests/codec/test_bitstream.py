@@ -48,7 +48,7 @@ def test_every_truncation_and_every_flipped_bit_is_noticed():
         (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\x01\x01\x01\x7fshort", "damaged"),
         (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\x01\x01\x01\x00\x81", "damaged"),
         (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\x01\x01\x01\x01xx", "damaged"),
-        (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\x01\x01\x03\x00\x81", "feature"),
+        (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\x01\x01\x06\x00\x81", "feature"),
     ],
 )
 def test_headers_that_lie_are_refused(body, words):

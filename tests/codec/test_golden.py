@@ -10,13 +10,18 @@ from balle_li.codec.bitstream import Section, Stream
 from balle_li.codec.codec import Codec
 
 GOLDEN = Path(__file__).parent / "golden"
-EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
+FOLDERS = [GOLDEN, GOLDEN / "roi"]
+STREAMS = [
+    (folder, name, expected)
+    for folder in FOLDERS
+    for name, expected in json.loads((folder / "expected.json").read_text()).items()
+]
 
 
-@pytest.mark.parametrize("name", EXPECTED)
-def test_a_golden_stream_decodes_to_its_latents(name):
-    codec, expected = Codec.load(GOLDEN / "model"), EXPECTED[name]
-    data = (GOLDEN / f"{name}.bli").read_bytes()
+@pytest.mark.parametrize(("folder", "name", "expected"), STREAMS)
+def test_a_golden_stream_decodes_to_its_latents(folder, name, expected):
+    codec = Codec.load(folder / "model")
+    data = (folder / f"{name}.bli").read_bytes()
     latents = codec.decode_latents(data)
     assert list(latents.shape) == expected["latents"]
     assert hashlib.sha256(latents.astype("<i2").tobytes()).hexdigest() == expected["sha256"]
@@ -25,5 +30,7 @@ def test_a_golden_stream_decodes_to_its_latents(name):
 
 
 def test_golden_streams_hold_every_section():
-    found = {tag for name in EXPECTED for tag in Stream.unpack((GOLDEN / f"{name}.bli").read_bytes()).sections}
+    found = {
+        tag for folder, name, _ in STREAMS for tag in Stream.unpack((folder / f"{name}.bli").read_bytes()).sections
+    }
     assert found == set(Section)

@@ -9,7 +9,7 @@ from balle_li.codec.model_folder import ModelFolder
 from balle_li.errors import BalleLiError
 
 
-@pytest.mark.parametrize("name", ["balle", "balle-encoder", "balle-li"])
+@pytest.mark.parametrize("name", ["balle", "balle-encoder", "balle-li", "balle-li-roi"])
 def test_a_folder_comes_back(tmp_path, name):
     model = tiny_model(name)
     model.save(tmp_path)
@@ -36,8 +36,8 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     assert "not valid JSON" in refusal(tmp_path / "b")
 
 
-def edited(folder, edit):
-    tiny_model_folder(folder)
+def edited(folder, edit, name="balle"):
+    tiny_model_folder(folder, name)
     description = json.loads((folder / "model.json").read_text())
     edit(description)
     (folder / "model.json").write_text(json.dumps(description))
@@ -67,6 +67,39 @@ def test_descriptions_that_do_not_fit_are_refused(tmp_path, edit, words):
 
 
 @pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda d: d["networks"].pop("h_a"), "networks.h_a"),
+        (lambda d: d.pop("integer_networks"), "integer_networks"),
+        (lambda d: d["integer_networks"]["h_s"].pop(), "h_s must take 6 channels and give 16"),
+        (lambda d: d["integer_networks"]["h_s"][1].update(type="sigmoid"), "sigmoid"),
+        (lambda d: d["integer_networks"]["h_s"][0].pop("shift"), "shift"),
+        (lambda d: d["integer_networks"]["h_s"][0].update(shift=25), "shift"),
+        (lambda d: d["tables"].pop("z"), "tables.z"),
+        (lambda d: d["importance"].update(steps=4), "steps"),
+    ],
+)
+def test_conditional_descriptions_that_do_not_fit_are_refused(tmp_path, edit, words):
+    assert words in edited(tmp_path, edit, "balle-li-roi")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("h_s.0.weight", lambda t: t.float(), "int32"),
+        ("h_s.0.weight", lambda t: t + 2**28, "2\\^53"),
+        ("encoder_gain", lambda t: t[:-1], "encoder_gain"),
+        ("decoder_gain", lambda t: t / 0, "decoder_gain"),
+        ("tables.z.median", lambda t: t[:-1], "tables.z.median"),
+    ],
+)
+def test_conditional_tensors_that_do_not_fit_are_refused(name, change, words):
+    model = tiny_model("balle-li-roi")
+    with pytest.raises(BalleLiError, match=words):
+        ModelFolder(model.description, model.tensors | {name: change(model.tensors[name])}).check()
+
+
+@pytest.mark.parametrize(
     ("name", "change"),
     [
         ("g_s.1.gamma", lambda t: t * float("nan")),
@@ -88,4 +121,14 @@ def test_tensors_that_do_not_fit_are_refused(name, change):
 def test_the_fingerprint_is_of_what_decoding_needs(name, changes):
     model = tiny_model()
     other = ModelFolder(model.description | {"lmbda": 9.0}, model.tensors | {name: model.tensors[name] + 1})
+    assert (other.fingerprint != model.fingerprint) == changes
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("h_a.0.weight", False), ("encoder_gain", False), ("decoder_gain", True), ("h_s.0.bias", True)],
+)
+def test_the_fingerprint_of_a_conditional_model_is_of_what_decoding_needs(name, changes):
+    model = tiny_model("balle-li-roi")
+    other = ModelFolder(model.description, model.tensors | {name: model.tensors[name] + 1})
     assert (other.fingerprint != model.fingerprint) == changes

@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from tiny_model import tiny_model, tiny_model_folder
 
+from balle_li.boxes import Box
 from balle_li.codec.codec import Codec, choose_device
 from balle_li.codec.entropy_coder import EntropyCoder
 from balle_li.codec.model_folder import ModelFolder
@@ -37,14 +38,14 @@ def reference_container(data):
     return width, height, sections
 
 
-def reference_symbols(coded, frequencies, precision, count):
+def reference_symbols(coded, frequencies, precision, counts):
     coded += bytes(-len(coded) % 4)
     words = [int.from_bytes(coded[i : i + 4], "little") for i in range(0, len(coded), 4)]
     state = words.pop()
     if words:
         state = (state << 32) + words.pop()
     symbols = []
-    for row in frequencies:
+    for row, count in zip(frequencies, counts, strict=True):
         k = [int(frequency) << (24 - precision) for frequency in row]
         for _ in range(count):
             q, s, cum = state % 2**24, 0, 0
@@ -58,18 +59,51 @@ def reference_symbols(coded, frequencies, precision, count):
     return symbols
 
 
-def reference_values(coded, outside, tables, count):
+def reference_values(coded, outside, tables, counts):
+    """The values of all tables, one after another; `counts` of each."""
     rows = [tables.frequencies[c, :length] for c, length in enumerate(tables.length)]
     values, position = [], 0
-    for index, symbol in enumerate(reference_symbols(coded, rows, tables.precision, count)):
-        length, offset = int(tables.length[index // count]), int(tables.offset[index // count])
+    table = [c for c, count in enumerate(counts) for _ in range(count)]
+    for c, symbol in zip(table, reference_symbols(coded, rows, tables.precision, counts), strict=True):
+        length, offset = int(tables.length[c]), int(tables.offset[c])
         if symbol == length - 1:
             v, position = read_varint(outside, position)
             values.append(offset - (v + 1) // 2 if v % 2 else offset + length - 1 + v // 2)
         else:
             values.append(offset + symbol)
     assert position == len(outside)
-    return np.array(values).reshape(-1, count)
+    return np.array(values)
+
+
+def reference_levels(section, rows, columns):
+    if len(section) == 1:
+        return np.full((rows, columns), int.from_bytes(section, "little", signed=True))
+    differences = np.frombuffer(zlib.decompress(section), np.int8).reshape(rows, columns)
+    return np.cumsum(differences, axis=0, dtype=np.int8).astype(int)
+
+
+def reference_integer_network(layers, tensors, values):
+    """`values`: (C, h, w) Python integers in an array of objects, so that nothing can overflow or round."""
+    for index, layer in enumerate(layers):
+        values = np.clip(values, -(2**23), 2**23)
+        if layer["type"] == "relu":
+            values = np.maximum(values, 0)
+            continue
+        weight = tensors[f"h_s.{index}.weight"].numpy().astype(object)
+        bias = tensors[f"h_s.{index}.bias"].numpy().astype(object)
+        stride, padding, kernel = layer["stride"], layer["padding"], layer["kernel"]
+        height, width = values.shape[1] * stride, values.shape[2] * stride  # of a deconv; a conv here has stride 1
+        out = np.zeros((layer["out"], height, width), object) + bias[:, None, None]
+        for row, column, u, v in np.ndindex(*values.shape[1:], kernel, kernel):
+            if layer["type"] == "deconv":
+                y, x, taps = row * stride + u - padding, column * stride + v - padding, weight[:, :, u, v].T
+            else:
+                y, x, taps = row - u + padding, column - v + padding, weight[:, :, u, v]
+            if 0 <= y < height and 0 <= x < width:
+                out[:, y, x] += taps @ values[:, row, column]
+        half = 2 ** layer["shift"] // 2
+        values = (out + half) // 2 ** layer["shift"]
+    return np.clip(values, -(2**23), 2**23)
 
 
 def test_a_stream_decodes_by_the_specification_alone():
@@ -79,16 +113,44 @@ def test_a_stream_decodes_by_the_specification_alone():
     data = codec.compress(Image.fromarray(pixels))
     width, height, sections = reference_container(data)
     assert (width, height) == (70, 50)
-    values = reference_values(sections[1], sections.get(2, b""), model.tables("y"), 4 * 5)
+    values = reference_values(sections[1], sections.get(2, b""), model.tables("y"), [4 * 5] * 8)
     assert 2 in sections, "the test must reach the escapes"
-    assert np.array_equal(values, codec.decode_latents(data).reshape(len(values), -1))
+    assert np.array_equal(values, codec.decode_latents(data).reshape(-1))
 
 
-def test_the_fingerprint_is_the_specified_hash(tmp_path):
-    folder = tiny_model_folder(tmp_path, "balle-li")
+def test_a_conditional_stream_decodes_by_the_specification_alone():
+    model = tiny_model("balle-li-roi")
+    codec = Codec(model, choose_device("cpu"))
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    data = codec.compress(Image.fromarray(pixels), quality=60, boxes=[Box("face", 0.1, 0.2, 0.6, 0.9)])
+    _, _, sections = reference_container(data)
+    rows, columns, channels = 4, 5, 2
+    levels = reference_levels(sections[5], rows, columns)
+    assert len(np.unique(levels)) > 2
+    z = reference_values(sections[3], sections.get(4, b""), model.tables("z"), [2 * 3] * channels)
+    median = (256 * model.tensors["tables.z.median"].numpy()).astype(int)[:, None, None]
+    r = np.pad(levels, ((0, 0), (0, 1)), mode="edge") * 32
+    entering = [*(256 * z.reshape(channels, 2, 3) + median), *(r[i::2, j::2] for i in (0, 1) for j in (0, 1))]
+    layers = model.description["integer_networks"]["h_s"]
+    leaving = reference_integer_network(layers, model.tensors, np.array(entering).astype(object))[:, :rows, :columns]
+    index = np.clip((leaving[8:] + 128) // 256, 0, model.tables("y").rows - 1).astype(int)
+    counts = [0, *(int((index == t).sum()) for t in range(1, model.tables("y").rows))]
+    assert sum(count > 0 for count in counts) > 3 and (index == 0).any()
+    values = iter(reference_values(sections[1], sections.get(2, b""), model.tables("y"), counts))
+    symbols = np.zeros(index.shape, int)
+    for table in range(1, model.tables("y").rows):
+        for place in zip(*np.nonzero(index == table), strict=True):
+            symbols[place] = next(values)
+    assert np.array_equal(symbols, codec.decode_latents(data))
+
+
+@pytest.mark.parametrize("name", ["balle-li", "balle-li-roi"])
+def test_the_fingerprint_is_the_specified_hash(tmp_path, name):
+    folder = tiny_model_folder(tmp_path, name)
     description = json.loads((folder / "model.json").read_text())
-    encoder = ("g_a", "features", "latents", "importance")
-    needed = {"downsampling": 16, "tables": {"y": {"kind": "factorized", "precision": 16}}}
+    encoder = ("g_a", "h_a", "features", "latents", "importance", "encoder_gain")
+    parts = ["downsampling", "tables"] + ["importance", "integer_networks"] * (name == "balle-li-roi")
+    needed = {part: description[part] for part in parts}
     needed["networks"] = {name: layers for name, layers in description["networks"].items() if name not in encoder}
     text = json.dumps(needed, sort_keys=True, separators=(",", ":")).encode()
     for name, array in sorted(load_file(folder / "model.safetensors").items()):
@@ -108,5 +170,5 @@ def test_any_values_decode_by_the_specification(precision, spread):
     tables = Tables(integer_frequencies(pmf, length, precision), offset, length.astype(np.int32), precision)
     values = random.laplace(0, spread, (4, 300)).clip(-MAX_ABSOLUTE_SYMBOL, MAX_ABSOLUTE_SYMBOL).round().astype(int)
     coded, outside = EntropyCoder(tables).encode(values)
-    assert np.array_equal(reference_values(coded, outside, tables, 300), values)
+    assert np.array_equal(reference_values(coded, outside, tables, [300] * 4), values.reshape(-1))
     assert np.array_equal(EntropyCoder(tables).decode(coded, outside, 300), values)

@@ -14,16 +14,14 @@ def smooth_picture(height, width):
     return np.asarray(Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC))
 
 
-@pytest.mark.parametrize("name", ["balle", "balle-encoder", "balle-li"])
+@pytest.mark.parametrize("name", ["balle", "balle-encoder", "balle-li", "balle-li-roi"])
 @pytest.mark.parametrize("size", [(150, 230), (64, 64), (33, 200)])
 def test_tiles_give_the_whole_pictures_result(name, size):
     model, pixels = tiny_model(name), smooth_picture(*size)
     whole = Transforms(model, CPU, torch.float32, tile_pixels=4096)
     tiled = Transforms(model, CPU, torch.float32, tile_pixels=64)
     (latents, importance), (other, other_importance) = whole.analyse(pixels, None), tiled.analyse(pixels, None)
-    assert (
-        np.mean(latents != other) < 1e-3 and np.abs(latents - other).max() <= 1
-    )  # a value on the edge of rounding may tip
+    np.testing.assert_allclose(latents, other, atol=1e-3)
     if importance is not None:
         np.testing.assert_allclose(importance, other_importance, atol=1e-5)
     decoded, decoded_by_tiles = (
@@ -66,8 +64,8 @@ def test_the_signal_flow_is_that_of_the_layers():
     symbols = torch.round(run(model, "g_a", x) - median)
     transforms = Transforms(model, CPU, torch.float32)
     latents, _ = transforms.analyse(pixels, None)
-    assert np.mean(latents != symbols[0].numpy()) < 2e-3
-    x_hat = run(model, "g_s", torch.from_numpy(latents.astype(float))[None] + median)[0].permute(1, 2, 0).numpy()
+    assert np.mean(np.rint(latents - median[0].numpy()) != symbols[0].numpy()) < 2e-3
+    x_hat = run(model, "g_s", torch.from_numpy(latents.astype(float))[None])[0].permute(1, 2, 0).numpy()
     expected = np.round(255 * x_hat.clip(0, 1))
     assert np.abs(transforms.synthesise(latents, 48, 64, None) - expected).max() <= 1
 
@@ -92,10 +90,9 @@ def test_importance_masks_latents():
     model = tiny_model("balle-li")
     transforms = Transforms(model, CPU, torch.float32)
     latents, importance = transforms.analyse(smooth_picture(160, 160), None)
-    nothing = np.round(-model.tensors["tables.y.median"].numpy()).astype(int)
     masked = importance <= 0.5
     assert importance.shape == (10, 10) and 0 <= importance.min() < importance.max() <= 1
-    assert masked.any() and (latents[:, masked] == nothing[:, None]).all()
+    assert masked.any() and (latents[:, masked] == 0).all()
 
 
 def test_progress_reaches_one():

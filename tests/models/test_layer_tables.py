@@ -70,6 +70,60 @@ def test_the_papers_own_size():
     assert trained == 2 * (3 * 128 * 81 + 2 * 128 * 128 * 25) + 5 * 128 + 3 + 4 * (128 + 128**2) + 58 * 128
 
 
+def test_the_roi_models_layers():
+    model = build(ModelConfig("balle-li-roi", N))
+    M, map_channels = 24, 2
+    described = {network: [describe(layer) for layer in layers] for network, layers in model.networks().items()}
+    assert described == {
+        "g_a": [*ANALYSIS[:-1], f"conv 8-{M} 5x5 /2"],
+        "h_a": [f"conv {M + 1}-8 3x3 /1", "relu", f"conv 8-{map_channels} 5x5 /2"],
+        "g_s": [f"deconv {M}-8 5x5 *2", *SYNTHESIS[1:]],
+    }
+    h_s = [describe(layer) for layer in model.h_s]
+    assert h_s == [f"deconv {map_channels + 4}-8 5x5 *2", "relu", "conv 8-8 1x1 /1", "relu", f"conv 8-{2 * M} 1x1 /1"]
+    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    assert trained == convolutional_parameters(described | {"h_s": h_s}) + 58 * map_channels + 2 * M
+
+
+@pytest.mark.parametrize("sides", [(64, 96), (48, 80)])  # of even and of odd numbers of latents
+def test_the_roi_models_shapes_and_gradients(sides):
+    model = build(ModelConfig("balle-li-roi", N))
+    x, grid = torch.rand(2, 3, *sides), (sides[0] // 16, sides[1] // 16)
+    r = torch.tensor([-0.5, 1.0]).view(2, 1, 1, 1).expand(2, 1, *grid)
+    output = model(x, r)
+    assert output["x_hat"].shape == x.shape
+    assert output["likelihoods"]["y"].shape == (2, 24, *grid)
+    assert output["likelihoods"]["z"].shape == (2, 2, -(-grid[0] // 2), -(-grid[1] // 2))
+    assert output["importance"].shape == (2, 1, *grid)
+    bits = sum(likelihoods.log2().mean() for likelihoods in output["likelihoods"].values())
+    (output["x_hat"].square().mean() - bits).backward()
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in trained)
+
+
+def test_no_importance_is_an_importance_of_nought():
+    model = build(ModelConfig("balle-li-roi", N)).eval()
+    x = torch.rand(1, 3, 48, 64)
+    with torch.no_grad():
+        assert torch.equal(model(x)["x_hat"], model(x, torch.zeros(1, 1, 3, 4))["x_hat"])
+
+
+def test_importance_costs_bits_and_buys_precision_where_it_is():
+    model = build(ModelConfig("balle-li-roi", N)).eval()
+    x, r = torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 4, 4)
+    r[..., 2:] = 2.0
+    with torch.no_grad():
+        y = model.g_a(x)
+        u_hat = {}
+        for name, importance in (("even", torch.zeros_like(r)), ("right", r)):
+            gain = torch.exp(model.encoder_gain.view(1, -1, 1, 1) * importance)
+            mean, index = torch.zeros_like(y), torch.full_like(y, 20.0)
+            u_hat[name] = model.gaussian_conditional(y * gain, mean, index)[0] / gain
+    error = {name: (values - y).square().mean(dim=(0, 1, 2)) for name, values in u_hat.items()}
+    assert torch.equal(error["even"][:2], error["right"][:2])
+    assert (error["right"][2:] < error["even"][2:]).all()
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_shapes_and_gradients(name):
     model = build(ModelConfig(name, N))

@@ -1,31 +1,88 @@
-from balle_li.tracking.promotion import Candidate, decide
+from dataclasses import replace
+
+import pytest
+
+from balle_li.errors import ConfigError
+from balle_li.evaluation.bd_rate import bd_rate
+from balle_li.tracking.promotion import Candidate, RegisterConfig, decide
 
 CHAMPION = Candidate("1", 0.01, 0.9, "abc")
+CONFIG = RegisterConfig("codec", "psnr", max_encode_ms=100, max_decode_ms=100, max_megabytes=10)
+COSTS = {"encode_ms": 10.0, "decode_ms": 20.0, "megabytes": 5.0}
+RATES = (0.2, 0.4, 0.8, 1.6)
+
+
+def decision(new, champion=CHAMPION, config=CONFIG, **costs):
+    return decide(new, champion, COSTS | costs, config, bd_rate)
+
+
+def curve(factor, psnr=(28.0, 31.0, 34.0, 37.0)):
+    """A curve with `factor` times the bits of the plain one."""
+    return tuple(
+        {"bpp": factor * bpp, "psnr": quality, "ms_ssim_db": None} for bpp, quality in zip(RATES, psnr, strict=True)
+    )
 
 
 def test_the_first_version_is_promoted():
-    promoted, reason = decide(CHAMPION, None)
-    assert promoted and "first version" in reason
+    found = decision(CHAMPION, None)
+    assert found.alias == "champion" and "first version" in found.reason
 
 
 def test_a_lower_cost_takes_the_place():
-    promoted, reason = decide(Candidate("2", 0.01, 0.8, "abc"), CHAMPION)
-    assert promoted and "0.8000 is lower than 0.9000 of version 1" in reason
+    found = decision(Candidate("2", 0.01, 0.8, "abc"))
+    assert found.alias == "champion" and "0.8000 is lower than 0.9000 of version 1" in found.reason
 
 
-def test_an_equal_or_higher_cost_does_not():
+def test_an_equal_or_higher_cost_makes_the_challenger():
     for cost in (0.9, 1.0):
-        promoted, reason = decide(Candidate("2", 0.01, cost, "abc"), CHAMPION)
-        assert not promoted and "not lower than 0.9000 of version 1" in reason
+        found = decision(Candidate("2", 0.01, cost, "abc"))
+        assert found.alias == "challenger" and "not lower than 0.9000 of version 1" in found.reason
 
 
 def test_costs_at_other_lambdas_or_on_other_pictures_are_not_compared():
-    promoted, reason = decide(Candidate("2", 0.02, 0.1, "abc"), CHAMPION)
-    assert not promoted and "lmbda 0.02" in reason
-    promoted, reason = decide(Candidate("2", 0.01, 0.1, "xyz"), CHAMPION)
-    assert not promoted and "other test pictures" in reason
+    found = decision(Candidate("2", 0.02, 0.1, "abc"))
+    assert found.alias == "challenger" and "lmbda 0.02" in found.reason
+    found = decision(Candidate("2", 0.01, 0.1, "xyz"))
+    assert found.alias == "challenger" and "other test pictures" in found.reason
+
+
+def test_curves_are_compared_by_bd_rate_whatever_the_lmbda():
+    champion = replace(CHAMPION, points=curve(1.0))
+    better = decision(Candidate("2", 0.02, 9.0, "abc", curve(0.9)), champion)
+    assert better.alias == "champion" and "BD-rate -10.0 % by PSNR saves bits" in better.reason
+    worse = decision(Candidate("2", 0.02, 0.1, "abc", curve(1.1)), champion)
+    assert worse.alias == "challenger" and "BD-rate +10.0 % by PSNR saves no bits" in worse.reason
+
+
+def test_curves_that_hardly_overlap_leave_it_to_the_cost():
+    champion = replace(CHAMPION, points=curve(1.0))
+    elsewhere = curve(1.0, psnr=(36.5, 40.0, 42.0, 44.0))
+    found = decision(Candidate("2", 0.01, 0.8, "abc", elsewhere), champion)
+    assert found.alias == "champion" and "is lower" in found.reason and "share only" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("cost", "words"),
+    [
+        ({"encode_ms": 101.0}, "encodes a test picture in 101 ms, register.max_encode_ms is 100"),
+        ({"decode_ms": 150.0}, "decodes a test picture in 150 ms"),
+        ({"megabytes": 10.5}, "has 10.5 MB, register.max_megabytes is 10"),
+    ],
+)
+def test_a_version_over_a_limit_is_neither_however_good(cost, words):
+    found = decision(Candidate("2", 0.01, 0.1, "abc"), **cost)
+    assert found.alias is None and words in found.reason
+    assert decision(CHAMPION, None, **cost).alias is None
+
+
+def test_null_is_no_limit_and_others_are_positive():
+    found = decision(CHAMPION, None, replace(CONFIG, max_encode_ms=None), encode_ms=1e9)
+    assert found.alias == "champion"
+    with pytest.raises(ConfigError, match="max_megabytes is 0"):
+        replace(CONFIG, max_megabytes=0)
 
 
 def test_tags_round_trip_exactly():
-    assert Candidate.from_tags("1", CHAMPION.tags()) == CHAMPION
+    whole = replace(CHAMPION, points=curve(1.0))
+    assert Candidate.from_tags("1", whole.tags()) == whole
     assert Candidate.from_tags("1", {"lmbda": "0.01"}) is None

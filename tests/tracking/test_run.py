@@ -2,14 +2,6 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_stages_of_one_experiment_share_a_run(home):
     from balle_li.tracking import connection, run
 

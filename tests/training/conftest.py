@@ -29,6 +29,7 @@ CONFIG = TrainConfig(
     precision="fp32",
     checkpoint_minutes=60,
     validate_every=5,
+    patience=0,
     init_from=None,
 )
 

@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -22,18 +23,19 @@ from balle_li.run_log import NoLog
 from balle_li.training.config import TrainConfig
 from balle_li.training.train import train
 
-store, config, folder, work = json.loads(sys.argv[1])
-train(Path(store), ModelConfig("balle", 8), TrainConfig(**config), 0.01, {}, 0, Path(folder), Path(work), NoLog())
+name, store, config, folder, work = json.loads(sys.argv[1])
+train(Path(store), ModelConfig(name, 8), TrainConfig(**config), 0.01, {}, 0, Path(folder), Path(work), NoLog())
 """
 
 
-def test_two_processes_train_as_one(store, config, tmp_path):
+@pytest.mark.parametrize("name", ["balle", "balle-li-roi"])
+def test_two_processes_train_as_one(name, store, config, tmp_path):
     settings = config(steps=11, schedule="constant", lr=1e-4)
-    train(store, ModelConfig("balle", 8), settings, 0.01, {}, 0, tmp_path / "one", tmp_path / "work-one", NoLog())
+    train(store, ModelConfig(name, 8), settings, 0.01, {}, 0, tmp_path / "one", tmp_path / "work-one", NoLog())
 
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    arguments = json.dumps([str(store), asdict(settings), str(tmp_path / "two"), str(tmp_path / "work-two")])
+    arguments = json.dumps([name, str(store), asdict(settings), str(tmp_path / "two"), str(tmp_path / "work-two")])
     torchrun = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     finished = subprocess.run(

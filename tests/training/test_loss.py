@@ -51,3 +51,28 @@ def test_zero_turns_the_boxes_off():
     plain = RateDistortionLoss(0.01, 0.0)(output(x + 0.5), x, None)
     off = RateDistortionLoss(0.01, 0.0)(output(x + 0.5), x, torch.ones(1, 1, 2, 2))
     assert plain["loss"] == off["loss"]
+
+
+def test_one_unit_of_importance_weighs_errors_fourfold_where_it_is():
+    x, x_hat = torch.zeros(1, 3, 16, 32), torch.full((1, 3, 16, 32), 0.1)
+    r = torch.tensor([[[[1.0, -0.5]]]])  # one latent for each half of the picture
+    cost = RateDistortionLoss(0.01, 0.0)(output(x_hat), x, None, r)
+    assert float(cost["mse"]) == pytest.approx(0.01)
+    scale = 2**-0.25
+    assert float(cost["loss"]) == pytest.approx(scale * (0.01 * 255**2 * 0.01 * (4 + 0.5) / 2 + float(cost["bpp"])))
+    boxes = torch.zeros(1, 1, 16, 32)
+    boxes[..., 16:] = 1.0
+    boxed = RateDistortionLoss(0.01, 0.1)(output(x_hat), x, boxes, r)
+    assert float(boxed["loss"] - cost["loss"]) == pytest.approx(scale * 255**2 * 0.1 * 0.01 * 0.5 / 2, rel=1e-4)
+
+
+def test_pictures_of_different_importance_count_each_by_its_own():
+    x = torch.zeros(2, 3, 16, 16)
+    x_hat = x + torch.tensor([0.1, 0.2]).view(2, 1, 1, 1)
+    likelihoods = {"y": torch.tensor([[0.5], [0.25]])}
+    r = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
+    both = {"x_hat": x_hat, "likelihoods": likelihoods, "importance": None}
+    cost = RateDistortionLoss(0.01, 0.0)(both, x, None, r)
+    low = (1 / 256 + 650.25 * 0.01 * 4) / 2
+    high = (2 / 256 + 650.25 * 0.04 / 4) * 2
+    assert float(cost["loss"]) == pytest.approx((low + high) / 2)

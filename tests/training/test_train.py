@@ -153,8 +153,8 @@ def test_an_unfinished_training_of_other_patches_or_parameters_is_not_continued(
 def test_a_cost_that_is_not_a_number_stops_it_and_names_the_last_good_weights(store, config, tmp_path, monkeypatch):
     cost = TrainingModule.cost
 
-    def failing(self, batch):
-        result = cost(self, batch)
+    def failing(self, batch, r):
+        result = cost(self, batch, r)
         return result | {"loss": result["loss"] * float("nan")} if self.global_step >= 7 else result
 
     with monkeypatch.context() as patched:
@@ -240,3 +240,16 @@ def test_two_at_a_time_are_refused(store, config, tmp_path):
     (tmp_path / "work").mkdir()
     with FileLock(tmp_path / "work" / "lock"), pytest.raises(TrainingError, match="another process trains"):
         run(store, config(), tmp_path)
+
+
+def test_stops_early_when_it_improves_no_more(store, config, tmp_path):
+    patient = config(steps=60, lr=1e-12, schedule="constant", validate_every=3, patience=2)
+    log = Recorder()
+    run(store, patient, tmp_path, log)
+    training = json.loads((tmp_path / "model" / "training.json").read_text())
+    last = training["validations"][-1]["step"]
+    assert last < 60
+    assert training["training"][-1]["step"] == last
+    again = Recorder()
+    run(store, patient, tmp_path, again)  # it was over: nothing is trained again
+    assert not again.steps

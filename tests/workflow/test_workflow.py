@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +89,34 @@ def test_a_killed_training_goes_on_where_it_was_in_the_same_run(project):
     training = json.loads((project.path / "data/04_models/model/training.json").read_text())
     assert training["steps"] == 400
     assert not list((project.path / ".train").glob("*/last*"))
+    project.run("dvc checkout -q --force")
+
+
+def test_two_processes_make_one_run_and_one_model(project):
+    before = len(project.mlflow_runs())
+    parameters = "train.steps=20,train.device=cpu,train.precision=fp32"
+    torchrun = "python -W ignore -m torch.distributed.run --standalone --nproc-per-node 2"
+    project.run(f"OMP_NUM_THREADS=1 {torchrun} -m kedro run --pipeline train --params {parameters}")
+    (run,) = project.mlflow_runs()[before:]
+    record = json.loads((project.path / "data/04_models/mlflow_run.json").read_text())
+    assert record["run_id"] == run.info.run_id and run.info.status == "FINISHED"
+    assert json.loads((project.path / "data/04_models/model/training.json").read_text())["steps"] == 20
+    assert not (project.path / ".train" / record["work"]).exists()
+    answer = project.run(f"{torchrun} -m kedro run --pipeline register", check=False)
+    assert answer.returncode != 0 and "torchrun is for training alone" in answer.stderr
+    project.run("dvc checkout -q --force")
+
+
+def test_training_starts_from_a_registered_model_and_refuses_one_that_does_not_fit(project):
+    command = "kedro run --pipeline train --params train.steps=2,train.init_from=models:/balle-li@champion"
+    runs = len(project.mlflow_runs())
+    answer = project.run(f"{command},model.N=16", check=False)
+    (line,) = [line for line in answer.stderr.splitlines() if line.startswith("Error: ")]
+    assert answer.returncode == 1 and "balle with N = 8, not balle with N = 16" in line
+    assert len(project.mlflow_runs()) == runs, "nothing was trained, but there is a run"
+    project.run(command)
+    training = json.loads((project.path / "data/04_models/model/training.json").read_text())
+    assert (Path(training["train"]["init_from"]) / "checkpoint.safetensors").is_file()
     project.run("dvc checkout -q --force")
 
 

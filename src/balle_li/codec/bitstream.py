@@ -24,6 +24,9 @@ class Section(IntEnum):
 
     LATENTS = 1
     LATENTS_OUTSIDE = 2
+    MAP = 3
+    MAP_OUTSIDE = 4
+    IMPORTANCE = 5
     ALPHA = 16
     ICC = 64
     EXIF = 65

@@ -2,6 +2,7 @@
 
 import os
 import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from balle_li.boxes import Box
 from balle_li.codec.bitstream import MAX_PIXELS, Section, Stream
-from balle_li.codec.entropy_coder import EntropyCoder
+from balle_li.codec.conditional_latents import ConditionalLatents
+from balle_li.codec.latents import FactorizedLatents, LatentCoder, Latents, Sections, present
 from balle_li.codec.model_folder import ModelFolder
 from balle_li.codec.pictures import MAX_METADATA_BYTES, Picture, inflate, pack_alpha, unpack_alpha
-from balle_li.codec.transforms import Progress, Transforms
+from balle_li.codec.tiles import Progress
+from balle_li.codec.transforms import Transforms
+from balle_li.codec.wish import Wish, longest_within
 from balle_li.errors import BalleLiError, BitstreamError
+from balle_li.importance import Levels, quality_to_r, to_levels
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,9 @@ class Codec:
     def __init__(self, model: ModelFolder, device: torch.device, dtype: torch.dtype | None = None) -> None:
         self.description: dict[str, Any] = model.description
         self.fingerprint: bytes = model.fingerprint
+        self.variable_rate = model.conditional
         self.transforms = Transforms(model, device, dtype)
-        self.coder = EntropyCoder(model.tables("y"))
+        self.latents: LatentCoder = ConditionalLatents(model) if self.variable_rate else FactorizedLatents(model)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], device: str = "auto") -> "Codec":
@@ -57,25 +64,47 @@ class Codec:
         """Pixels between neighbouring latents."""
         return self.transforms.downsampling
 
-    def compress(self, image: Image.Image, *, strip: bool = False, progress: Progress | None = None) -> bytes:
+    def compress(
+        self,
+        image: Image.Image,
+        *,
+        quality: float | None = None,
+        boxes: Iterable[Box] = (),
+        class_weights: Mapping[str, float] | None = None,
+        importance: NDArray[np.floating[Any]] | None = None,
+        target_bytes: int | None = None,
+        strip: bool = False,
+        progress: Progress | None = None,
+    ) -> bytes:
         """Compress a Pillow image of any mode, of an animation the current frame, to a stream (docs/bitstream.md).
 
+        Of models of variable rate (`variable_rate`) only:
+        quality: 0 to 100, by default 50, the rate of the lmbda of training; 100 doubles it two to three times.
+        boxes: what counts more, in the upright picture; `class_weights` says how much by label, 1 where it is silent.
+        importance: float (h, w) of any size, stretched over the picture: r, added to what quality and boxes ask for; one
+            unit weighs squared errors fourfold. The sum is kept within [−2, 2].
+        target_bytes: the best quality whose stream is no longer than this, in place of `quality`.
         strip: leave out ICC profile and EXIF. progress: called with the share done, 0 to 1, after every tile.
-        Raises BalleLiError: the picture is empty, of floating-point numbers, or has more than 2^28 pixels.
+
+        Raises BalleLiError: the picture is empty, of floating-point numbers, or has more than 2^28 pixels; the model has
+        one rate, but another was asked for; a value out of range; no stream can be so short.
         """
         self._check_size(*image.size)
+        asked = Wish(quality, tuple(boxes), class_weights or {}, importance, target_bytes)
+        asked.check(self.variable_rate, str(self.description["name"]))
         picture = Picture.from_image(image, strip)
-        latents, _ = self.transforms.analyse(picture.rgb, progress)
-        coded, outside = self.coder.encode(latents.reshape(len(latents), -1))
-        sections: dict[int, bytes] = {
-            Section.ICC: zlib.compress(picture.icc, 9) if picture.icc else b"",
-            Section.EXIF: zlib.compress(picture.exif, 9) if picture.exif else b"",
-            Section.ALPHA: pack_alpha(picture.alpha) if picture.alpha is not None else b"",
-            Section.LATENTS_OUTSIDE: outside,
-        }
-        sections = {tag: data for tag, data in sections.items() if data} | {Section.LATENTS: coded}
+        y, _ = self.transforms.analyse(picture.rgb, progress)
+
+        def stream(r: Levels | None) -> bytes:
+            return self._pack(picture, self.latents.encode(y, r))
+
+        if not self.variable_rate:
+            return stream(None)
         height, width = picture.rgb.shape[:2]
-        return Stream(self.fingerprint, width, height, picture.grey, sections).pack()
+        change = asked.change(height, width, self.downsampling)
+        if target_bytes is not None:
+            return longest_within(target_bytes, change, stream)
+        return stream(to_levels(quality_to_r(50 if quality is None else quality) + change))
 
     def decompress(self, data: bytes, *, progress: Progress | None = None) -> Image.Image:
         """Decompress a stream to a Pillow image of mode L, LA, RGB or RGBA; `info` holds icc_profile and exif if kept.
@@ -83,7 +112,7 @@ class Codec:
         Raises BitstreamError: the stream is damaged, foreign, or of another model.
         """
         stream = Stream.unpack(data)
-        latents = self._decode(stream)
+        latents = self._decode(stream).values
         alpha = stream.sections.get(Section.ALPHA)
         icc, exif = (stream.sections.get(tag) for tag in (Section.ICC, Section.EXIF))
         picture = Picture(
@@ -100,29 +129,37 @@ class Codec:
 
         Raises BitstreamError as `decompress` does.
         """
-        return self._decode(Stream.unpack(data))
+        return self._decode(Stream.unpack(data)).symbols
 
     def analyse(self, image: Image.Image) -> Analysis:
-        """Where the bits of a picture would go. Raises BalleLiError as `compress` does."""
+        """Where the bits of a picture would go, at quality 50. Raises BalleLiError as `compress` does."""
         self._check_size(*image.size)
-        latents, importance = self.transforms.analyse(Picture.from_image(image, strip=True).rgb, None)
-        bits = self.coder.bits(latents.reshape(len(latents), -1))
-        return Analysis(importance, bits.reshape(latents.shape[1:]))
+        y, importance = self.transforms.analyse(Picture.from_image(image, strip=True).rgb, None)
+        r = np.zeros(y.shape[1:], np.int8) if self.variable_rate else None
+        foretold = self.latents.importance(y, r)
+        return Analysis(importance if foretold is None else foretold, self.latents.bits(y, r))
 
-    def _decode(self, stream: Stream) -> NDArray[np.int16]:
+    def _pack(self, picture: Picture, sections: Sections) -> bytes:
+        metadata = present(
+            {
+                Section.ICC: zlib.compress(picture.icc, 9) if picture.icc else b"",
+                Section.EXIF: zlib.compress(picture.exif, 9) if picture.exif else b"",
+                Section.ALPHA: pack_alpha(picture.alpha) if picture.alpha is not None else b"",
+            }
+        )
+        height, width = picture.rgb.shape[:2]
+        return Stream(self.fingerprint, width, height, picture.grey, metadata | sections).pack()
+
+    def _decode(self, stream: Stream) -> Latents:
         if stream.fingerprint != self.fingerprint:
             raise BitstreamError(
                 f"the stream was made by model {stream.fingerprint.hex()}, not by {self.description['name']} "
                 f"{self.fingerprint.hex()}; name the model that made it"
             )
-        if Section.LATENTS not in stream.sections:
-            raise BitstreamError("the stream has no latents; it is damaged")
         rows, columns = self.transforms.grid(stream.height, stream.width)
         if rows * columns * self.downsampling**2 > MAX_PIXELS:
             raise BitstreamError(f"the stream claims {stream.width}x{stream.height} pixels; that is too thin and long")
-        outside = stream.sections.get(Section.LATENTS_OUTSIDE, b"")
-        values = self.coder.decode(stream.sections[Section.LATENTS], outside, rows * columns)
-        return values.reshape(-1, rows, columns)
+        return self.latents.decode(stream.sections, rows, columns)
 
     def _check_size(self, width: int, height: int) -> None:
         rows, columns = self.transforms.grid(height, width)

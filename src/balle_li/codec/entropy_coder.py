@@ -9,6 +9,8 @@ for n symbols. Given the whole numbers p_i = k_i - 1, where the k_i sum to 2^24,
 exactly k: no rounding takes part, on any machine.
 """
 
+from collections.abc import Sequence
+
 import constriction
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +27,11 @@ _LEAST_SHARE = 0.99
 
 _MAX_VARINT_BYTES = 5
 
+Groups = Sequence[NDArray[np.integer]] | NDArray[np.integer]
+
 
 class EntropyCoder:
-    """Codes integer arrays (rows, n) whose row c follows row c of `tables`."""
+    """Codes groups of integers: group c, (n_c,), follows row c of `tables`. An array (rows, n) is such groups."""
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
@@ -35,49 +39,55 @@ class EntropyCoder:
             constriction.stream.model.Categorical(_weights(tables, row), perfect=False) for row in range(tables.rows)
         ]
         self._costs = tables.bits()
-        self._least_bits = _LEAST_SHARE * float(self._costs.min(axis=1).sum())
+        self._least_bits = _LEAST_SHARE * self._costs.min(axis=1)
 
-    def encode(self, values: NDArray[np.integer]) -> tuple[bytes, bytes]:
-        """Code `values` (rows, n), clipped to 16 bits; returns the coded symbols and the values outside the tables."""
+    def encode(self, groups: Groups) -> tuple[bytes, bytes]:
+        """Code `groups`, clipped to 16 bits; returns the coded symbols and the values outside the tables."""
         coder = constriction.stream.stack.AnsCoder(np.array([_INITIAL_STATE], dtype=np.uint32))
         outside = []
         for row in reversed(range(self.tables.rows)):  # a stack: what is coded last is decoded first
-            symbols, escaped = self._symbols(values[row], row)
+            if not len(groups[row]):
+                continue
+            symbols, escaped = self._symbols(groups[row], row)
             coder.encode_reverse(symbols, self._models[row])
             outside.append(escaped)
         words = coder.get_compressed().astype("<u4")
-        return words.tobytes().rstrip(b"\0"), _pack_varints(np.concatenate(outside[::-1]))
+        return words.tobytes().rstrip(b"\0"), _pack_varints(np.concatenate(outside[::-1] or [np.empty(0, np.uint32)]))
 
-    def decode(self, coded: bytes, outside: bytes, count: int) -> NDArray[np.int16]:
-        """The (rows, count) values that `encode` took. Raises BitstreamError when the bytes cannot be such a coding."""
-        if count * self._least_bits > 8 * len(coded):
+    def decode(self, coded: bytes, outside: bytes, counts: int | NDArray[np.integer]) -> list[NDArray[np.int16]]:
+        """The groups that `encode` took, `counts` (rows,) long, or all alike.
+
+        Raises BitstreamError when the bytes cannot be such a coding.
+        """
+        counts = np.broadcast_to(counts, self.tables.rows)
+        if counts @ self._least_bits > 8 * len(coded):
             raise BitstreamError("the stream is too short for a picture of its size; it is damaged")
         words = np.frombuffer(coded + bytes(-len(coded) % 4), dtype="<u4").astype(np.uint32)
         if not len(words) or words[-1] == 0:
             raise BitstreamError("the coded latents are empty or end in zeros; the stream is damaged")
         coder = constriction.stream.stack.AnsCoder(words)
-        values = np.empty((self.tables.rows, count), dtype=np.int16)
-        escaped = []
+        groups, escaped = [], []
         for row, model in enumerate(self._models):
-            symbols = coder.decode(model, count)
+            symbols = coder.decode(model, int(counts[row])) if counts[row] else np.empty(0, np.int32)
             escaped.append(np.flatnonzero(symbols == self.tables.length[row] - 1))
-            values[row] = symbols + self.tables.offset[row]
+            groups.append((symbols + self.tables.offset[row]).astype(np.int16))
         if coder.get_compressed().tolist() != [_INITIAL_STATE]:
             raise BitstreamError("the coded latents do not end where the picture does; the stream is damaged")
-        counts = [len(where) for where in escaped]
-        replacements = np.split(_unpack_varints(outside, sum(counts)), np.cumsum(counts)[:-1])
+        numbers = [len(where) for where in escaped]
+        replacements = np.split(_unpack_varints(outside, sum(numbers)), np.cumsum(numbers)[:-1])
         for row, (where, codes) in enumerate(zip(escaped, replacements, strict=True)):
-            values[row, where] = self._escaped_values(codes, row)
-        return values
+            groups[row][where] = self._escaped_values(codes, row)
+        return groups
 
-    def bits(self, values: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Bits per column (n,) that `values` (rows, n) cost by the tables, values outside them included."""
-        total = np.zeros(values.shape[1])
+    def bits(self, groups: Groups) -> list[NDArray[np.float32]]:
+        """Bits that each value costs by the tables, or as one outside them."""
+        costs = []
         for row in range(self.tables.rows):
-            symbols, escaped = self._symbols(values[row], row)
-            total += self._costs[row, symbols]
-            total[symbols == self.tables.length[row] - 1] += 8 * _varint_bytes(escaped)
-        return total.astype(np.float32)
+            symbols, escaped = self._symbols(groups[row], row)
+            bits = self._costs[row, symbols]
+            bits[symbols == self.tables.length[row] - 1] += 8 * _varint_bytes(escaped)
+            costs.append(bits.astype(np.float32))
+        return costs
 
     def _symbols(self, values: NDArray[np.integer], row: int) -> tuple[NDArray[np.int32], NDArray[np.uint32]]:
         """Table symbols (n,) of a row of values, and the codes of those that had to be escaped."""

@@ -11,17 +11,20 @@ from typing import Any
 
 from torch import Tensor, float32, isfinite
 
+from balle_li.codec.integer_network import check_integer_layers
 from balle_li.codec.layers import Layer, channels_in, channels_out, check_layers, scale, tensor_shapes
 from balle_li.codec.tables import Tables
 from balle_li.errors import BalleLiError
 from balle_li.files import read_json, write_bytes, write_json
+from balle_li.importance import LIMIT, STEPS
 
 FORMAT = 1
 DESCRIPTION_FILE, TENSORS_FILE = "model.json", "model.safetensors"
 
 # Networks that only an encoder runs: retraining one of them leaves older streams decodable, so they are not part of
 # the fingerprint.
-ENCODER_NETWORKS = frozenset({"g_a", "features", "latents", "importance"})
+ENCODER_NETWORKS = frozenset({"g_a", "h_a", "features", "latents", "importance"})
+_ENCODER_TENSORS = ENCODER_NETWORKS | {"encoder_gain"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,10 @@ class ModelFolder:
     tensors: `<network>.<layer index>.<weight|bias|beta|gamma>` float32 and, per latent, `tables.<latent>.frequencies`
         int32 (channels, L), `.offset` and `.length` int32 (channels,), `.median` float32 (channels,): a value is decoded
         as symbol + offset + median.
+
+    Conditional models (docs/bitstream.md) have besides: networks.h_a, integer_networks.h_s with int32 tensors,
+    importance, encoder_gain and decoder_gain float32 (M,), tables.z as above, and tables.y of the kind "gaussian", a row for
+    every scale, without a median.
     """
 
     description: dict[str, Any]
@@ -84,6 +91,11 @@ class ModelFolder:
             name.split(".", 1)[1]: tensor for name, tensor in self.tensors.items() if name.startswith(f"{network}.")
         }
 
+    @property
+    def conditional(self) -> bool:
+        """Whether the tables of y are chosen by a map z and an importance r, so that one model has every rate."""
+        return bool(self.description["tables"]["y"].get("kind") == "gaussian")
+
     def tables(self, latent: str) -> Tables:
         """The integer tables of a latent. Raises BalleLiError when they are missing or do not add up."""
         where = f"tables.{latent}"
@@ -105,10 +117,10 @@ class ModelFolder:
             "downsampling": self.description["downsampling"],
             "networks": networks,
             "tables": self.description["tables"],
-        }
+        } | {key: self.description[key] for key in ("integer_networks", "importance") if key in self.description}
         digest = hashlib.sha256(json.dumps(needed, sort_keys=True, separators=(",", ":")).encode())
         for name in sorted(self.tensors):
-            if name.split(".", 1)[0] not in ENCODER_NETWORKS:
+            if name.split(".", 1)[0] not in _ENCODER_TENSORS:
                 array = self.tensors[name].numpy(force=True)
                 array = array.astype(array.dtype.newbyteorder("<"), copy=False)
                 digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
@@ -122,16 +134,46 @@ class ModelFolder:
         networks, tables = self.description.get("networks"), self.description.get("tables")
         if not isinstance(networks, dict) or not isinstance(tables, dict) or not isinstance(tables.get("y"), dict):
             raise BalleLiError(f"{DESCRIPTION_FILE} must describe networks and tables.y")
-        if tables["y"].get("kind") != "factorized":
+        if tables["y"].get("kind") not in ("factorized", "gaussian"):
             raise BalleLiError(f"tables.y.kind {tables['y'].get('kind')!r} is unknown; a newer balle-li may read it")
         for name, layers in networks.items():
             check_layers(layers, f"networks.{name}")
             self._check_weights(name, layers)
         self._check_signal_flow(networks)
-        channels = self.tables("y").rows
-        if channels != channels_in(networks["g_s"]):
-            raise BalleLiError(f"tables.y has {channels} rows but g_s takes {channels_in(networks['g_s'])} channels")
-        self._check_floats("tables.y.median", (channels,))
+        if self.conditional:
+            self._check_conditional(networks)
+        else:
+            self._check_factorized("y", channels_in(networks["g_s"]), "g_s takes")
+
+    def _check_factorized(self, latent: str, channels: int | None, network: str) -> None:
+        rows = self.tables(latent).rows
+        if rows != channels:
+            raise BalleLiError(f"tables.{latent} has {rows} rows but {network} {channels} channels")
+        self._check_floats(f"tables.{latent}.median", (rows,))
+
+    def _check_conditional(self, networks: dict[str, list[Layer]]) -> None:
+        described = self.description.get("integer_networks"), self.description["tables"].get("z")
+        if "h_a" not in networks or not isinstance(described[0], dict) or not isinstance(described[1], dict):
+            raise BalleLiError("a conditional model must describe networks.h_a, integer_networks.h_s and tables.z")
+        if self.description.get("importance") != {"steps": STEPS, "limit": LIMIT}:
+            raise BalleLiError(f"importance must be {STEPS} steps, limit {LIMIT}; a newer balle-li may read it")
+        h_a, h_s, M = networks["h_a"], described[0].get("h_s", []), self._tensor("decoder_gain").numel()
+        check_integer_layers(h_s, self.weights("h_s"), "integer_networks.h_s")
+        self._check_factorized("z", channels_out(h_a), "h_a gives")
+        if not 2 <= self.tables("y").rows <= 256:
+            raise BalleLiError(f"tables.y has {self.tables('y').rows} rows, must have 2 to 256")
+        channels = self.tables("z").rows
+        for name, layers, entering, leaving, factor in (
+            ("g_s", networks["g_s"], M, 3, Fraction(self.description["downsampling"])),
+            ("h_a", h_a, M + 1, channels, Fraction(1, 2)),
+            ("h_s", h_s, channels + 4, 2 * M, Fraction(2)),
+        ):
+            if (channels_in(layers), channels_out(layers), scale(layers)) != (entering, leaving, factor):
+                raise BalleLiError(
+                    f"{name} must take {entering} channels and give {leaving} at {factor} times the size"
+                )
+        for name in ("encoder_gain", "decoder_gain"):
+            self._check_floats(name, (M,))
 
     def _check_signal_flow(self, networks: dict[str, list[Layer]]) -> None:
         downsampling = self.description.get("downsampling")

@@ -1,29 +1,25 @@
-"""The transforms of a model over pictures of any size: tile by tile, without seams, in bounded memory.
+"""The transforms of a model between pixels and latents: tile by tile, without seams.
 
 A tile is given every input that decides its outputs, so the tiles' outputs are those of the whole picture up to the
 rounding of floating-point sums.
 """
-
-from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from balle_li.codec.layers import input_span
+from balle_li.codec.layers import channels_in
 from balle_li.codec.model_folder import ModelFolder
 from balle_li.codec.networks import build_network, fold_input_scale, fold_output_scale, inference_dtype
-from balle_li.codec.tables import MAX_ABSOLUTE_SYMBOL
-
-Progress = Callable[[float], None]
+from balle_li.codec.tiles import Progress, inputs_of, tiles, within
 
 TILE_PIXELS = 1024
 _PIXEL_CENTRE = 127.5
 
 
 class Transforms:
-    """Analysis (pixels to integer latents) and synthesis (integer latents to pixels) of one model on one device."""
+    """Analysis (pixels to latents) and synthesis (latents to pixels) of one model on one device."""
 
     def __init__(
         self, model: ModelFolder, device: torch.device, dtype: torch.dtype | None, tile_pixels: int = TILE_PIXELS
@@ -31,7 +27,7 @@ class Transforms:
         self.device, self.dtype = device, dtype or inference_dtype(device)
         self.downsampling: int = model.description["downsampling"]
         self._tile = max(1, tile_pixels // self.downsampling)
-        self._median = model.tensors["tables.y.median"].to(device)[None, :, None, None]
+        self._channels = channels_in(model.network("g_s")) or 0
         plain = "g_a" in model.description["networks"]
         self._entry = "g_a" if plain else "features"
         self._entry_layers = model.network(self._entry)
@@ -52,44 +48,47 @@ class Transforms:
     @torch.inference_mode()
     def analyse(
         self, rgb: NDArray[np.uint8], progress: Progress | None
-    ) -> tuple[NDArray[np.int16], NDArray[np.float32] | None]:
-        """Integer latents (channels, rows, columns) of `rgb` (H, W, 3), and the importance (rows, columns) of models with one.
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Latents (channels, rows, columns) of `rgb` (H, W, 3), and the importance (rows, columns) of models with one.
 
         The picture is continued to whole latents by repeating its last row and column.
         """
         rows, columns = self.grid(*rgb.shape[:2])
-        latents = np.empty((self._median.shape[1], rows, columns), dtype=np.int16)
+        latents = np.empty((self._channels, rows, columns), dtype=np.float32)
         importance = None if self._entry == "g_a" else np.empty((rows, columns), dtype=np.float32)
-        for row, column in self._tiles(rows, columns, progress):
-            (top, bottom), (left, right) = self._pixels(row, rows), self._pixels(column, columns)
-            pixels = torch.from_numpy(_window(rgb, top, bottom, left, right)).to(self.device)
+        unit = self.downsampling
+        for row, column in tiles(rows, columns, self._tile, progress):
+            top, left = (
+                inputs_of(self._entry_layers, span, count * unit, unit)
+                for span, count in ((row, rows), (column, columns))
+            )
+            pixels = torch.from_numpy(_window(rgb, top, left)).to(self.device)
             y, mask = self._encode(pixels.permute(2, 0, 1)[None].to(self.dtype))
-            inner_rows = slice(row.start - top // self.downsampling, row.stop - top // self.downsampling)
-            inner_columns = slice(column.start - left // self.downsampling, column.stop - left // self.downsampling)
-            symbols = (y.float() - self._median).round_().clamp_(-MAX_ABSOLUTE_SYMBOL, MAX_ABSOLUTE_SYMBOL)
-            latents[:, row, column] = symbols[0, :, inner_rows, inner_columns].to(torch.int16).cpu().numpy()
+            inner = within(row, top, 1, unit), within(column, left, 1, unit)
+            latents[:, row, column] = y[0][:, *inner].float().cpu().numpy()
             if importance is not None:
-                importance[row, column] = mask[0, 0, inner_rows, inner_columns].float().cpu().numpy()
+                importance[row, column] = mask[0, 0][inner].float().cpu().numpy()
         return latents, importance
 
     @torch.inference_mode()
     def synthesise(
-        self, latents: NDArray[np.int16], height: int, width: int, progress: Progress | None
+        self, latents: NDArray[np.float32], height: int, width: int, progress: Progress | None
     ) -> NDArray[np.uint8]:
-        """The pixels (height, width, 3) of integer latents (channels, rows, columns)."""
+        """The pixels (height, width, 3) of decoded latents (channels, rows, columns)."""
         rgb = np.empty((height, width, 3), dtype=np.uint8)
         _, rows, columns = latents.shape
-        for row, column in self._tiles(rows, columns, progress):
-            area = (slice(row.start * self.downsampling, min(row.stop * self.downsampling, height)),
-                    slice(column.start * self.downsampling, min(column.stop * self.downsampling, width)))  # fmt: skip
-            top, bottom = self._latents(area[0], rows)
-            left, right = self._latents(area[1], columns)
-            symbols = torch.from_numpy(latents[:, top:bottom, left:right].astype(np.float32))[None].to(self.device)
-            y_hat = (symbols + self._median).to(self.dtype).contiguous(memory_format=torch.channels_last)
+        unit = self.downsampling
+        for row, column in tiles(rows, columns, self._tile, progress):
+            area = (
+                slice(row.start * unit, min(row.stop * unit, height)),
+                slice(column.start * unit, min(column.stop * unit, width)),
+            )
+            top, left = inputs_of(self._g_s_layers, area[0], rows), inputs_of(self._g_s_layers, area[1], columns)
+            y_hat = torch.from_numpy(latents[:, top, left])[None].to(self.device, self.dtype)
             # Truncation of v + 128 rounds v + 127.5.
-            pixels = self._networks["g_s"](y_hat).float().add_(_PIXEL_CENTRE + 0.5).clamp_(0, 255).to(torch.uint8)
-            y0, x0 = top * self.downsampling, left * self.downsampling
-            inner = pixels[0, :, area[0].start - y0 : area[0].stop - y0, area[1].start - x0 : area[1].stop - x0]
+            pixels = self._networks["g_s"](y_hat.contiguous(memory_format=torch.channels_last))
+            pixels = pixels.float().add_(_PIXEL_CENTRE + 0.5).clamp_(0, 255).to(torch.uint8)
+            inner = pixels[0][:, within(area[0], top, unit), within(area[1], left, unit)]
             rgb[area] = inner.permute(1, 2, 0).cpu().numpy()
         return rgb
 
@@ -101,28 +100,11 @@ class Transforms:
         importance = self._networks["importance"](features)
         return self._networks["latents"](features) * (importance > 0.5), importance
 
-    def _tiles(self, rows: int, columns: int, progress: Progress | None) -> Iterator[tuple[slice, slice]]:
-        starts = [(row, column) for row in range(0, rows, self._tile) for column in range(0, columns, self._tile)]
-        for done, (row, column) in enumerate(starts, 1):
-            yield slice(row, min(row + self._tile, rows)), slice(column, min(column + self._tile, columns))
-            if progress is not None:
-                progress(done / len(starts))
 
-    def _pixels(self, span: slice, latents: int) -> tuple[int, int]:
-        """The pixels, in whole latents, that decide the latents of `span` along an axis of `latents` in all."""
-        start, stop = input_span(self._entry_layers, span.start, span.stop)
-        first, last = max(0, start // self.downsampling), min(latents, -(-stop // self.downsampling))
-        return first * self.downsampling, last * self.downsampling
-
-    def _latents(self, span: slice, latents: int) -> tuple[int, int]:
-        start, stop = input_span(self._g_s_layers, span.start, span.stop)
-        return max(0, start), min(latents, stop)
-
-
-def _window(rgb: NDArray[np.uint8], top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
-    """Rows [top, bottom) and columns [left, right) of `rgb`, its last row and column repeated where they pass its end."""
-    inner = rgb[top:bottom, left:right]
-    below, beside = bottom - top - inner.shape[0], right - left - inner.shape[1]
+def _window(rgb: NDArray[np.uint8], rows: slice, columns: slice) -> NDArray[np.uint8]:
+    """A part of `rgb`, its last row and column repeated where the part passes its end."""
+    inner = rgb[rows, columns]
+    below, beside = rows.stop - rows.start - inner.shape[0], columns.stop - columns.start - inner.shape[1]
     if below or beside:
         return np.pad(inner, ((0, below), (0, beside), (0, 0)), mode="edge")
     return inner.copy()

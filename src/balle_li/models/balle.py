@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from balle_li.models.base import CompressionModel, ModelOutput
 from balle_li.models.entropy import EntropyBottleneck
+from balle_li.models.klt import start_as_klt
 from balle_li.models.layers import GDN, conv, deconv
 
 
@@ -42,6 +43,7 @@ class Balle(CompressionModel):
             GDN(N, inverse=True),
             deconv(N, 3, kernel=9, stride=4),
         )
+        start_as_klt(self.g_a, self.g_s)
 
     def forward(self, x: Tensor, importance: Tensor | None = None) -> ModelOutput:
         y = self.g_a(x)

@@ -3,6 +3,7 @@
 from torch import nn
 
 from balle_li.models.balle import Balle
+from balle_li.models.klt import start_as_klt
 from balle_li.models.layers import GDN, conv, deconv
 
 
@@ -23,6 +24,7 @@ class BalleEncoder(Balle):
         super().__init__(N)
         self.g_a.extend([GDN(N), conv(N, N, kernel=5, stride=2)])
         self.g_s = nn.Sequential(deconv(N, N, kernel=5, stride=2), GDN(N, inverse=True), *self.g_s)
+        start_as_klt(self.g_a, self.g_s)
 
 
 class BalleEncoder5(BalleEncoder):
@@ -38,3 +40,4 @@ class BalleEncoder5(BalleEncoder):
         super().__init__(N)
         self.g_a.extend([GDN(N), conv(N, N, kernel=5, stride=1)])
         self.g_s = nn.Sequential(deconv(N, N, kernel=5, stride=1), GDN(N, inverse=True), *self.g_s)
+        start_as_klt(self.g_a, self.g_s)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from balle_li.models.base import CompressionModel, ModelOutput
 from balle_li.models.entropy import EntropyBottleneck
+from balle_li.models.klt import start_as_klt
 from balle_li.models.layers import GDN, conv, deconv
 
 
@@ -59,6 +60,7 @@ class BalleLi(CompressionModel):
             GDN(N, inverse=True),
             deconv(N, 3, kernel=9, stride=4),
         )
+        start_as_klt([*self.features, *self.latents], self.g_s)
 
     def forward(self, x: Tensor, importance: Tensor | None = None) -> ModelOutput:
         features = self.features(x)

@@ -10,7 +10,7 @@ from balle_li.models.entropy import EntropyBottleneck
 
 class ModelOutput(TypedDict):
     """x_hat `(B, 3, H, W)`, not clipped to [0, 1]; likelihoods of every coded latent, fp32, keyed by its name ("y");
-    importance `(B, 1, h, w)` in [0, 1] where the model makes or takes such a map, else None."""
+    importance `(B, 1, h, w)` in [0, 1] where the model makes a map of what is worth bits, else None."""
 
     x_hat: Tensor
     likelihoods: dict[str, Tensor]
@@ -25,6 +25,7 @@ class CompressionModel(nn.Module, ABC):
 
     name: str = ""  # the registry's
     downsampling: int  # pixels per latent, along each side
+    variable_rate = False  # whether it codes by an importance r
 
     def __init__(self, N: int) -> None:
         super().__init__()
@@ -32,8 +33,8 @@ class CompressionModel(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, importance: Tensor | None = None) -> ModelOutput:
-        """x: RGB in [0, 1] `(B, 3, H, W)`, sides multiples of `downsampling`; importance: `(B, 1, H, W)`, the weight
-        that a user or labelled boxes give each pixel, for models that code by it; the others pay it no heed."""
+        """x: RGB in [0, 1] `(B, 3, H, W)`, sides multiples of `downsampling`; importance: r of every latent, `(B, 1, h, w)`,
+        0 where it is None, for models of variable rate; the others pay it no heed."""
 
     @abstractmethod
     def networks(self) -> dict[str, nn.Sequential]:

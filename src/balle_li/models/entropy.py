@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from balle_li.models import compressai_classes
+from balle_li.models.noise import uniform_noise
 
 
 class EntropyBottleneck(compressai_classes.EntropyBottleneck):
@@ -29,7 +30,7 @@ class EntropyBottleneck(compressai_classes.EntropyBottleneck):
             x = x.float()
             batch, channels, *sides = x.shape
             if self.training if training is None else training:
-                outputs = x + self._noise(x)
+                outputs = x + uniform_noise(x, self.batch_share)
             else:
                 medians = self._get_medians().view(1, channels, 1, 1)
                 outputs = torch.round(x - medians) + medians
@@ -38,12 +39,6 @@ class EntropyBottleneck(compressai_classes.EntropyBottleneck):
             lower, upper = torch.sigmoid(ends).chunk(2, dim=2)
             likelihoods = self.likelihood_lower_bound(upper - lower)
             return outputs, likelihoods.view(channels, batch, *sides).transpose(0, 1)
-
-    def _noise(self, x: Tensor) -> Tensor:
-        rank, processes = self.batch_share
-        batch, *rest = x.shape
-        noise = torch.empty(processes * batch, *rest, device=x.device).uniform_(-0.5, 0.5)
-        return noise[rank * batch : (rank + 1) * batch]
 
     def _logits_cumulative(self, inputs: Tensor, stop_gradient: bool) -> Tensor:
         """`(C, 1, n)` values to the logits of their cumulatives, `(C, 1, n)`."""

@@ -46,8 +46,12 @@ class GDN(compressai_classes.GDN):
 
         y = x / sqrt(beta + gamma · x²)        inverse:  y = x · sqrt(beta + gamma · x²)
 
+    gamma starts as a hundredth of the identity, nearly without effect, as `start_as_klt` needs it.
     Autocast's own rules would carry the square and the root in fp32 on a GPU, twice the memory traffic.
     """
+
+    def __init__(self, channels: int, inverse: bool = False) -> None:
+        super().__init__(channels, inverse=inverse, gamma_init=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, C, H, W)` to the same shape and dtype."""

@@ -15,6 +15,7 @@ _CLASSES = {
     "balle-encoder": "balle_li.models.balle_encoder:BalleEncoder",
     "balle-encoder-5": "balle_li.models.balle_encoder:BalleEncoder5",
     "balle-li": "balle_li.models.balle_li:BalleLi",
+    "balle-li-roi": "balle_li.models.balle_li_roi:BalleLiRoi",
 }
 
 

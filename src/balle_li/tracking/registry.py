@@ -1,68 +1,73 @@
-"""The model registry: versions with signature, example and figures, and the alias `champion`."""
+"""The model registry: versions with signature, example, model card and figures; promotion leaves its reason on each."""
 
 import io
-from dataclasses import dataclass
+import tempfile
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
+from balle_li.codec.model_folder import DESCRIPTION_FILE, TENSORS_FILE
 from balle_li.errors import TrackingError
+from balle_li.files import read_json
+from balle_li.tracking import aliases
 from balle_li.tracking.connection import connect, database_lock
-from balle_li.tracking.promotion import Candidate, decide
+from balle_li.tracking.promotion import CHALLENGER, CHAMPION, Candidate, Compare, RegisterConfig, decide
 
-CHAMPION = "champion"
+DESCRIPTION_LENGTH = 4000
+"""Characters of a card in a version's description, of the 5000 that MLflow's tables hold."""
+CARD_FILE = "MODEL_CARD.md"
 REQUIREMENTS = ("torch", "numpy", "pillow", "constriction", "safetensors", "pandas")
-HEADLINE = ("bpp", "psnr", "ms_ssim", "compression_ratio")
+HEADLINE = ("bpp", "psnr", "ms_ssim", "compression_ratio", "encode_ms", "decode_ms")
 
 
-@dataclass(frozen=True)
-class RegisterConfig:
-    """`register` in params.yaml."""
+def register(
+    config: RegisterConfig, model_folder: Path, evaluation: Path, card: str, compare: Compare
+) -> dict[str, Any]:
+    """Log the codec in `model_folder` to the active run and register it; the rule gives it an alias or none.
 
-    name: str  # the registered model's name in MLflow
-
-
-def register(name: str, model_folder: Path, metrics: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
-    """Log the codec in `model_folder` to the active run, register it as `name`, and promote it if the rule says so.
-
-    `metrics` is the evaluation's metrics.json; `facts` holds `model` and `lmbda`. The reason is written on the
-    version, promoted or not. Returns what was done, for a report.
+    evaluation: the folder with metrics.json and rd_curve.json. card: the text of MODEL_CARD.md. compare: gives the
+    BD-rate of a curve against another. The version keeps the reason, whatever was decided. Returns what was done, for a
+    report.
     """
     mlflow = connect()
     client = mlflow.MlflowClient()
-    info = _log_model(mlflow, name, model_folder)
-    version = str(info.registered_model_version)
+    name = config.name
+    metrics, description = read_json(evaluation / "metrics.json"), read_json(model_folder / DESCRIPTION_FILE)
     figures = metrics["model"]
-    new = Candidate(version, float(facts["lmbda"]), float(figures["rd_cost"]), str(metrics["test_set"]))
+    info = _log_model(mlflow, name, model_folder, card)
+    version = str(info.registered_model_version)
+    points = tuple(read_json(evaluation / "rd_curve.json"))
+    new = Candidate(version, float(description["lmbda"]), float(figures["rd_cost"]), str(metrics["test_set"]), points)
+    costs = {**figures, "megabytes": _megabytes(model_folder)}
     with database_lock():
         champion = find_champion(name)
-        promoted, reason = decide(new, champion)
-        if promoted:
-            client.set_registered_model_alias(name, CHAMPION, version)
-    tags = {**new.tags(), "model": facts["model"], "promoted": str(promoted).lower(), "reason": reason}
-    tags |= {key: repr(figures[key]) for key in HEADLINE if figures.get(key) is not None}
+        decision = decide(new, champion, costs, config, compare)
+        if decision.alias == CHAMPION:
+            aliases.crown(client, name, version)
+        elif decision.alias == CHALLENGER:
+            aliases.challenge(client, name, version)
+    promoted = decision.alias == CHAMPION
+    tags = {**new.tags(), "model": description["name"], "promoted": str(promoted).lower()}
+    tags |= {key: repr(costs[key]) for key in (*HEADLINE, "megabytes") if costs.get(key) is not None}
     for key, value in tags.items():
         client.set_model_version_tag(name, version, key, value)
-    client.update_model_version(name, version, description=reason)
+    client.update_model_version(name, version, description=_description(card))
+    aliases.write_reason(client, name, version, decision.reason)
     return {
         "name": name,
         "version": version,
+        "alias": decision.alias,
         "promoted": promoted,
-        "reason": reason,
+        "reason": decision.reason,
         "champion": version if promoted else (champion.version if champion else None),
         "run_id": info.run_id,
     }
 
 
 def find_champion(name: str) -> Candidate | None:
-    """The version that carries the alias `champion`, or None when there is none or it lacks the rule's figures."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        found = connect().MlflowClient().get_model_version_by_alias(name, CHAMPION)
-    except MlflowException:
-        return None
-    return Candidate.from_tags(str(found.version), found.tags)
+    """The version that has the alias `champion`, or None when there is none or it lacks the rule's figures."""
+    found = aliases.holder(connect().MlflowClient(), name, CHAMPION)
+    return None if found is None else Candidate.from_tags(str(found.version), found.tags)
 
 
 def model_path(uri: str) -> Path:
@@ -82,22 +87,41 @@ def model_path(uri: str) -> Path:
     return descriptions[0].parent
 
 
-def _log_model(mlflow: Any, name: str, model_folder: Path) -> Any:
+def _megabytes(model_folder: Path) -> float:
+    return sum((model_folder / file).stat().st_size for file in (DESCRIPTION_FILE, TENSORS_FILE)) / 1e6
+
+
+def _description(card: str) -> str:
+    """What MLflow's page of the version shows below the reason: the card, without its long end if there is no room."""
+    text = f"\n\n{card}"
+    if len(text) <= DESCRIPTION_LENGTH:
+        return text
+    cut = text[:DESCRIPTION_LENGTH].rpartition("\n## ")[0]
+    return f"{cut}\nThe rest stands in {CARD_FILE}, among the artifacts of this version."
+
+
+def _log_model(mlflow: Any, name: str, model_folder: Path, card: str) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     data = Schema([ColSpec("binary", "data")])
-    signature = ModelSignature(data, data, ParamSchema([ParamSpec("operation", "string", "compress")]))
-    return mlflow.pyfunc.log_model(
-        name="model",
-        python_model=str(Path(__file__).with_name("serving_model.py")),
-        artifacts={"model_folder": str(model_folder)},
-        code_paths=[str(Path(__file__).parents[1])],
-        signature=signature,
-        input_example=_example(),
-        pip_requirements=[f"{package}=={installed_version(package)}" for package in REQUIREMENTS],
-        registered_model_name=name,
-    )
+    params = [ParamSpec("operation", "string", "compress"), ParamSpec("quality", "double", None)]
+    params.append(ParamSpec("boxes", "string", ""))
+    signature = ModelSignature(data, data, ParamSchema(params))
+    with tempfile.TemporaryDirectory() as folder:
+        card_file = Path(folder) / CARD_FILE
+        card_file.write_text(card, encoding="utf-8")
+        mlflow.log_artifact(str(card_file))
+        return mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).with_name("serving_model.py")),
+            artifacts={"model_folder": str(model_folder), "model_card": str(card_file)},
+            code_paths=[str(Path(__file__).parents[1])],
+            signature=signature,
+            input_example=_example(),
+            pip_requirements=[f"{package}=={installed_version(package)}" for package in REQUIREMENTS],
+            registered_model_name=name,
+        )
 
 
 def _example() -> Any:

@@ -1,14 +1,19 @@
 """The codec as MLflow serves it: a pyfunc made from this file and a model folder, with nothing pickled.
 
 Input: a table with one column `data` of bytes, pictures (any format Pillow reads) to compress or streams to
-decompress. Output: the same column, with streams or PNG pictures. The parameter `operation` says which.
+decompress. Output: the same column, with streams or PNG pictures. The parameter `operation` says which; `quality`
+(0 to 100) and `boxes` (JSON: [{"xmin": 0.1, "ymin": 0.2, "xmax": 0.5, "ymax": 0.9}, …], shares of the picture) ask a
+model of variable rate for a quality, and for more of it inside boxes, in every picture of the table.
 """
 
 import io
+import json
 from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 OPERATIONS = ("compress", "decompress")
@@ -25,31 +30,64 @@ class CodecModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Compress or decompress every row. Raises BalleLiError for an unknown operation, picture or stream."""
-        from balle_li.errors import BalleLiError
+        """Compress or decompress every row.
 
-        operation = (params or {}).get("operation", "compress")
-        if operation not in OPERATIONS:
-            raise BalleLiError(f"operation is {operation!r}, must be one of {', '.join(OPERATIONS)}")
-        convert = self._compress if operation == "compress" else self._decompress
-        return pd.DataFrame({"data": [convert(bytes(data)) for data in model_input["data"]]})
-
-    def _compress(self, data: bytes) -> bytes:
-        from PIL import Image, UnidentifiedImageError
-
+        Raises MlflowException, which a server answers with status 400 and its message: an unknown operation, or a
+        picture, a stream, a quality or boxes that will not do.
+        """
         from balle_li.errors import BalleLiError
 
         try:
-            with Image.open(io.BytesIO(data)) as image:
-                image.load()
-        except (UnidentifiedImageError, OSError) as error:
-            raise BalleLiError(f"not a picture that Pillow can read: {error}") from error
-        return self._codec.compress(image)
+            return pd.DataFrame({"data": self._converted(model_input, params or {})})
+        except BalleLiError as error:
+            raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from error
 
-    def _decompress(self, data: bytes) -> bytes:
+    def _converted(self, model_input: pd.DataFrame, params: dict[str, Any]) -> list[bytes]:
+        from balle_li.errors import BalleLiError
+
+        operation = params.get("operation", OPERATIONS[0])
+        if operation not in OPERATIONS:
+            raise BalleLiError(f"operation is {operation!r}, must be one of {', '.join(OPERATIONS)}")
+        if operation == "decompress":
+            return [self._decompress(bytes(data)) for data in model_input["data"]]
+        wishes = _wishes(params)
+        return [self._codec.compress(_picture(bytes(data)), **wishes) for data in model_input["data"]]
+
+    def _decompress(self, stream: bytes) -> bytes:
         file = io.BytesIO()
-        self._codec.decompress(data).save(file, format="PNG")
+        self._codec.decompress(stream).save(file, format="PNG")
         return file.getvalue()
+
+
+def _picture(data: bytes) -> Any:
+    from PIL import Image
+
+    from balle_li.errors import BalleLiError
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise BalleLiError("data is not a picture that Pillow can read") from None
+    return image
+
+
+def _wishes(params: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `Codec.compress` that the request asks for; none, unless it does."""
+    from balle_li.boxes import Box
+    from balle_li.errors import BalleLiError
+
+    wishes: dict[str, Any] = {}
+    if params.get("quality") is not None:
+        wishes["quality"] = float(params["quality"])
+    if params.get("boxes"):
+        try:
+            wishes["boxes"] = [Box(**{"label": "", **box}) for box in json.loads(params["boxes"])]
+        except (TypeError, ValueError):
+            raise BalleLiError(
+                'boxes must be JSON such as [{"xmin": 0.1, "ymin": 0.2, "xmax": 0.5, "ymax": 0.9}]'
+            ) from None
+    return wishes
 
 
 mlflow.models.set_model(CodecModel())

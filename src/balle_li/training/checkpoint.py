@@ -18,6 +18,19 @@ def save_weights(model: CompressionModel, path: Path, facts: dict[str, str]) -> 
     write_bytes(path, save(weights, {"name": model.name, "N": str(model.N), **facts}))
 
 
+def weights_file(place: str | Path) -> Path:
+    """The file of training weights at `place`: a model folder's, or the file itself.
+
+    Raises TrainingError when it does not exist.
+    """
+    path = Path(place)
+    if path.is_dir():
+        path = path / CHECKPOINT_FILE
+    if not path.is_file():
+        raise TrainingError(f"{path} does not exist: train.init_from names a model folder or its {CHECKPOINT_FILE}")
+    return path
+
+
 def load_weights(model: CompressionModel, path: Path) -> dict[str, str]:
     """Read what `save_weights` wrote into a model of the same name and N; returns the file's facts.
 
@@ -31,6 +44,8 @@ def load_weights(model: CompressionModel, path: Path) -> dict[str, str]:
         raise TrainingError(f"{path} does not exist: it holds the training weights of a model folder") from None
     except (SafetensorError, OSError) as error:
         raise TrainingError(f"{path} cannot be read ({error}); name another model folder") from None
+    if "name" not in facts:
+        raise TrainingError(f"{path} holds no training weights; name a model folder or its {CHECKPOINT_FILE}")
     if (facts.get("name"), facts.get("N")) != (model.name, str(model.N)):
         found = f"{facts.get('name')} with N = {facts.get('N')}"
         raise TrainingError(

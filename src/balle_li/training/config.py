@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from balle_li.configuration import require
+from balle_li.training.schedule import ScheduleName
 
 
 @dataclass(frozen=True)
@@ -14,14 +15,15 @@ class TrainConfig:
     batch_size: int  # of all processes together
     crop: int  # side of the square cut from each patch at every step
     lr: float  # Adam's learning rate, at its highest
-    schedule: Literal["one-cycle", "constant"]
-    warmup: float  # share of the steps in which a one-cycle learning rate rises
+    schedule: ScheduleName
+    warmup: float  # share of the steps in which the learning rate rises
     clip: float  # largest norm of the gradient; 0 turns clipping off
     lmbda_box: float  # weight of the squared error inside boxes, beside lmbda
     device: Literal["auto", "cpu", "gpu"]
     precision: Literal["auto", "fp32", "bf16"]
     checkpoint_minutes: float
     validate_every: int  # steps
+    patience: int  # validations in a row that are no better, after which training stops early; 0 never stops it
     init_from: str | None  # a model folder to start from
 
     def __post_init__(self) -> None:
@@ -34,3 +36,4 @@ class TrainConfig:
         require(self.lmbda_box >= 0, f"lmbda_box is {self.lmbda_box}, must not be negative")
         require(self.checkpoint_minutes > 0, f"checkpoint_minutes is {self.checkpoint_minutes}, must be positive")
         require(self.validate_every >= 1, f"validate_every is {self.validate_every}, must be at least 1")
+        require(self.patience >= 0, f"patience is {self.patience}, must not be negative")

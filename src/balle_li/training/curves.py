@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import lightning.pytorch as pl
 from balle_li.errors import TrainingError
 from balle_li.run_log import RunLog
 from balle_li.training.checkpoint import CHECKPOINT_FILE, save_weights
+from balle_li.training.config import TrainConfig
 from balle_li.training.module import TrainingModule
 from balle_li.training.validation import Validation, psnr
 
@@ -24,18 +26,13 @@ class Curves(pl.Callback):
     """Keeps curves, sends them to `log`, and stops a training whose cost is no longer a number.
 
     After every validation that is better than all before, the weights go to `<best>/checkpoint.safetensors`, a folder
-    that `init_from` takes. Without validation patches the last weights are the best.
+    that `init_from` takes. Without validation patches the last weights are the best. After `config.patience` validations
+    that were not, it ends the training.
     """
 
-    def __init__(self, validation: Validation | None, validate_every: int, steps: int, best: Path, log: RunLog) -> None:
-        self.validation, self.validate_every, self.steps, self.best, self.run_log = (
-            validation,
-            validate_every,
-            steps,
-            best,
-            log,
-        )
-        self.every = max(1, min(MIN_STEPS_PER_POINT, steps // 20), steps // MAX_POINTS)
+    def __init__(self, validation: Validation | None, config: TrainConfig, best: Path, log: RunLog) -> None:
+        self.validation, self.config, self.best, self.run_log = validation, config, best, log
+        self.every = max(1, min(MIN_STEPS_PER_POINT, config.steps // 20), config.steps // MAX_POINTS)
         self.training: list[dict[str, float]] = []
         self.validations: list[dict[str, float]] = []
         self.seconds = 0.0  # of training, in all sessions
@@ -53,10 +50,11 @@ class Curves(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         step = trainer.global_step
         assert isinstance(pl_module, TrainingModule)
-        if step % self.every == 0 or step == self.steps:
+        if step % self.every == 0 or step == self.config.steps:
             self._add_point(step, trainer, pl_module)
-        if step % self.validate_every == 0 or step == self.steps:
+        if step % self.config.validate_every == 0 or step == self.config.steps:
             self._validate(step, trainer, pl_module)
+            trainer.should_stop = improves_no_more(self.validations, self.config.patience)
 
     def _add_point(self, step: int, trainer: pl.Trainer, module: TrainingModule) -> None:
         means, steps = module.take_totals()
@@ -101,6 +99,12 @@ class Curves(pl.Callback):
     def _send(self, trainer: pl.Trainer, step: int, split: str, values: dict[str, float]) -> None:
         if trainer.is_global_zero:
             self.run_log.metrics(step, {f"{split}/{name}": value for name, value in values.items()})
+
+
+def improves_no_more(validations: Sequence[Mapping[str, float]], patience: int) -> bool:
+    """Whether the last `patience` validations all cost no less than the best before them; never where that is 0."""
+    costs = [record["loss"] for record in validations]
+    return 0 < patience < len(costs) and min(costs[-patience:]) >= min(costs[:-patience])
 
 
 def diverged(step: int, best: Path) -> str:

@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import balle_li
 from balle_li.codec.model_folder import FORMAT, ModelFolder
 from balle_li.codec.tables import PRECISION, integer_frequencies
+from balle_li.models.balle_li_roi import BalleLiRoi
 from balle_li.models.base import CompressionModel
 from balle_li.models.entropy import EntropyBottleneck
-from balle_li.models.layers import GDN
+from balle_li.training.integer_export import FRACTION_BITS, conditional_parts
+from balle_li.training.layer_export import layer, weights
 
 TAIL_MASS = 1e-6  # share of a latent's values, by the model, that its table leaves to the escape
 SEARCH_RADIUS = 1e5  # of the bisection, as in CompressAI
@@ -29,13 +31,19 @@ def model_folder(model: CompressionModel, lmbda: float, training: dict[str, Any]
     tensors: dict[str, Tensor] = {}
     networks = {}
     for name, network in model.networks().items():
-        networks[name] = [_layer(module) for module in network]
+        networks[name] = [layer(module) for module in network]
         for index, module in enumerate(network):
-            tensors |= {f"{name}.{index}.{key}": tensor for key, tensor in _weights(module).items()}
+            tensors |= {f"{name}.{index}.{key}": tensor for key, tensor in weights(module).items()}
     tables = {}
+    side_information: dict[str, Any] = {}
+    if isinstance(model, BalleLiRoi):
+        side_information, integers = conditional_parts(model)
+        tensors |= integers
+        tables["y"] = {"kind": "gaussian", "precision": PRECISION}
     for latent, bottleneck in model.bottlenecks().items():
         tables[latent] = {"kind": "factorized", "precision": PRECISION}
-        tensors |= {f"tables.{latent}.{key}": tensor for key, tensor in factorized_tables(bottleneck).items()}
+        step = None if latent == "y" else 2.0**-FRACTION_BITS
+        tensors |= {f"tables.{latent}.{key}": tensor for key, tensor in factorized_tables(bottleneck, step).items()}
     description = {
         "format": FORMAT,
         "name": model.name,
@@ -46,18 +54,19 @@ def model_folder(model: CompressionModel, lmbda: float, training: dict[str, Any]
         "networks": networks,
         "tables": tables,
         "training": training,
-    }
+    } | side_information
     return ModelFolder(
         description, {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     )
 
 
 @torch.no_grad()
-def factorized_tables(bottleneck: EntropyBottleneck) -> dict[str, Tensor]:
+def factorized_tables(bottleneck: EntropyBottleneck, median_step: float | None = None) -> dict[str, Tensor]:
     """Tables of the symbols round(y − median), a row per channel, as `ModelFolder` has them.
 
     Worked out in float64. The range of a row leaves TAIL_MASS to both sides together; the median and the range come from
-    bisection of the cumulative, as in CompressAI's `update(update_quantiles=True)`.
+    bisection of the cumulative, as in CompressAI's `update(update_quantiles=True)`. With a `median_step` the median is
+    brought to its nearest multiple.
     """
     exact = copy.deepcopy(bottleneck).cpu().double()
     target = math.log(2 / TAIL_MASS - 1)
@@ -66,6 +75,8 @@ def factorized_tables(bottleneck: EntropyBottleneck) -> dict[str, Tensor]:
     low, median, high = (
         exact._search_target(cumulative, logit, -reach, reach)[:, 0, 0] for logit in (-target, 0.0, target)
     )
+    if median_step is not None:
+        median = torch.round(median / median_step) * median_step
     median = median.float().double()  # the codec's, in fp32
     below = (median - low).ceil().clamp(0, MAX_REACH).long()
     above = (high - median).ceil().clamp(0, MAX_REACH).long()
@@ -89,29 +100,3 @@ def factorized_tables(bottleneck: EntropyBottleneck) -> dict[str, Tensor]:
         "length": torch.from_numpy(length),
         "median": median.float(),
     }
-
-
-def _layer(module: nn.Module) -> dict[str, Any]:
-    """A layer as model.json has it."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        layer: dict[str, Any] = {
-            "type": "conv" if isinstance(module, nn.Conv2d) else "deconv",
-            "in": module.in_channels,
-            "out": module.out_channels,
-            "kernel": module.kernel_size[0],
-            "stride": module.stride[0],
-            "padding": int(module.padding[0]),
-        }
-        return layer | ({"output_padding": module.output_padding[0]} if layer["type"] == "deconv" else {})
-    if isinstance(module, GDN):
-        return {"type": "gdn", "channels": module.beta.numel(), "inverse": module.inverse}
-    if isinstance(module, nn.Sigmoid | nn.ReLU):
-        return {"type": type(module).__name__.lower()}
-    raise TypeError(f"a model folder has no layer {type(module).__name__}")
-
-
-def _weights(module: nn.Module) -> dict[str, Tensor]:
-    if isinstance(module, GDN):
-        beta, gamma = module.finished_parameters()
-        return {"beta": beta, "gamma": gamma}
-    return dict(module.named_parameters())

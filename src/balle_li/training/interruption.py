@@ -54,7 +54,7 @@ class Checkpoints(pl.Callback):
         assert isinstance(pl_module, TrainingModule)
         step = trainer.global_step
         wish = self._wish(trainer, step)
-        if wish == _GO_ON and step < self.steps:
+        if wish == _GO_ON and step < self.steps and not trainer.should_stop:
             return
         if not pl_module.is_finite():
             raise TrainingError(diverged(step, self.best))

@@ -2,6 +2,7 @@
 
 from typing import TypedDict
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from balle_li.models.base import ModelOutput
@@ -10,7 +11,7 @@ SQUARED_PEAK = 255.0**2  # lmbda multiplies squared errors on the 0–255 scale
 
 
 class Cost(TypedDict):
-    """Scalars: loss = lmbda·255²·mse + bpp + lmbda_box·255²·box_mse; mse and box_mse on the [0, 1] scale."""
+    """Scalars; mse and box_mse on the [0, 1] scale, not weighed by r."""
 
     loss: Tensor
     bpp: Tensor
@@ -25,20 +26,32 @@ class RateDistortionLoss:
     their poster writes Σ log(likelihoods) / log(numpixels).
     w (H, W) is the boxes' importance map, 0 outside all boxes. The mean runs over the whole picture, so that a small box
     does not outweigh all around it. This is the paper's Future Work (there lmbda_box = 0.1); 0 turns it off.
+    Where r is given, it weighs squared errors by 4^r, and each picture's J by 2^−(its mean r): rate and weighted error
+    both about double with a unit of r, and without that the high rates alone would shape the model.
     """
 
     def __init__(self, lmbda: float, lmbda_box: float) -> None:
         self.lmbda, self.lmbda_box = lmbda, lmbda_box
 
-    def __call__(self, output: ModelOutput, x: Tensor, weights: Tensor | None) -> Cost:
-        """x `(B, 3, H, W)` in [0, 1]; weights `(B, 1, H, W)`, None where no pixel lies in a box. Means over the batch."""
-        batch, _, height, width = x.shape
-        bits = sum((-likelihoods.log2().sum() for likelihoods in output["likelihoods"].values()), x.new_zeros(()))
-        bpp = bits / (batch * height * width)
+    def __call__(self, output: ModelOutput, x: Tensor, weights: Tensor | None, r: Tensor | None = None) -> Cost:
+        """x `(B, 3, H, W)` in [0, 1]; weights `(B, 1, H, W)`, None where no pixel lies in a box; r `(B, 1, H/d, W/d)` of
+        models of variable rate. Means over the batch."""
+        height, width = x.shape[2:]
+        bits = sum((-p.log2().flatten(1).sum(dim=1) for p in output["likelihoods"].values()), x.new_zeros(len(x)))
+        bpp = bits / (height * width)
         squared = (output["x_hat"].float() - x).square()
+        boxed = None if weights is None or self.lmbda_box == 0 else squared * weights
+        error = self.lmbda * squared if boxed is None else self.lmbda * squared + self.lmbda_box * boxed
+        if r is None:
+            cost = bpp + SQUARED_PEAK * _mean(error)
+        else:
+            cost = bpp + SQUARED_PEAK * _mean(error * F.interpolate(4.0**r, (height, width)))
+            cost = cost * 2.0 ** -_mean(r)
         mse = squared.mean()
-        loss = self.lmbda * SQUARED_PEAK * mse + bpp
-        if weights is None or self.lmbda_box == 0:
-            return {"loss": loss, "bpp": bpp, "mse": mse, "box_mse": mse.new_zeros(())}
-        box_mse = (squared * weights).mean()
-        return {"loss": loss + self.lmbda_box * SQUARED_PEAK * box_mse, "bpp": bpp, "mse": mse, "box_mse": box_mse}
+        box_mse = mse.new_zeros(()) if boxed is None else boxed.mean()
+        return {"loss": cost.mean(), "bpp": bpp.mean(), "mse": mse, "box_mse": box_mse}
+
+
+def _mean(values: Tensor) -> Tensor:
+    """The mean of every picture, `(B, …)` to `(B,)`."""
+    return values.flatten(1).mean(dim=1)

@@ -6,12 +6,16 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR
 
 from balle_li.models.base import CompressionModel
+from balle_li.models.entropy import EntropyBottleneck
+from balle_li.models.gaussian import GaussianConditional
 from balle_li.training.config import TrainConfig
 from balle_li.training.data import Batch, pixels
+from balle_li.training.importance import draw_importance
 from balle_li.training.loss import Cost, RateDistortionLoss
+from balle_li.training.schedule import schedule
 
 _NOISE = 3  # keeps these random numbers apart from those of `data`
 
@@ -27,23 +31,33 @@ class TrainingModule(pl.LightningModule):
         super().__init__()
         self.model, self.config, self.seed = model, config, seed
         self.loss = RateDistortionLoss(lmbda, config.lmbda_box)
+        self.batch_share = (0, 1)
         self.register_buffer("total", torch.zeros(len(Cost.__annotations__) + 1), persistent=False)
 
     def setup(self, stage: str) -> None:
-        for bottleneck in self.model.bottlenecks().values():
-            bottleneck.batch_share = (self.global_rank, self.trainer.world_size)
+        self.batch_share = (self.global_rank, self.trainer.world_size)
+        for part in self.model.modules():
+            if isinstance(part, EntropyBottleneck | GaussianConditional):
+                part.batch_share = self.batch_share
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         torch.manual_seed(int(np.random.SeedSequence([self.seed, _NOISE, self.global_step]).generate_state(1)[0]))
-        cost = self.cost(batch)
+        cost = self.cost(batch, self._draw(batch) if self.model.variable_rate else None)
         with torch.no_grad():
             self.total += torch.stack([*cost.values(), cost["loss"].new_ones(())])  # type: ignore[list-item]
         return cost["loss"]
 
-    def cost(self, batch: Batch) -> Cost:
+    def cost(self, batch: Batch, r: Tensor | None) -> Cost:
+        """r: the importance of every latent, `(B, 1, h, w)`, for models of variable rate."""
         x = pixels(batch.images)
         weights = None if batch.weights is None else batch.weights.unsqueeze(1)
-        return self.loss(self.model(x, weights), x, weights)
+        return self.loss(self.model(x, r), x, weights, r)
+
+    def _draw(self, batch: Batch) -> Tensor:
+        count, height, width, _ = batch.images.shape
+        grid = height // self.model.downsampling, width // self.model.downsampling
+        boxes = None if batch.weights is None else batch.weights.unsqueeze(1)
+        return draw_importance(count, *grid, boxes, self.device, self.batch_share)
 
     def take_totals(self) -> tuple[dict[str, float], int]:
         """The means of the cost's terms since the last call, and over how many steps."""
@@ -67,7 +81,5 @@ class TrainingModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         optimizer = torch.optim.Adam(weights, lr=self.config.lr, fused=self.device.type in ("cpu", "cuda"))
-        if self.config.schedule == "constant":
-            return optimizer
-        scheduler: LRScheduler = OneCycleLR(optimizer, self.config.lr, self.config.steps, pct_start=self.config.warmup)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        shares = schedule(self.config.schedule, self.config.steps, self.config.warmup)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, shares), "interval": "step"}}

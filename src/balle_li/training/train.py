@@ -1,14 +1,10 @@
 """Train a model on a patch store and leave a finished model folder; or go on with a training that was interrupted."""
 
-import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -16,59 +12,27 @@ from filelock import FileLock, Timeout
 from balle_li.codec.model_folder import DESCRIPTION_FILE, TENSORS_FILE
 from balle_li.configuration import require
 from balle_li.datasets.patch_store import PatchStore
+from balle_li.distributed import rank, world_size
 from balle_li.errors import TrainingError
-from balle_li.files import sha256_file, write_json
+from balle_li.files import write_json
 from balle_li.models.base import CompressionModel
 from balle_li.models.config import ModelConfig
-from balle_li.models.registry import build
 from balle_li.run_log import RunLog
 from balle_li.training.checkpoint import CHECKPOINT_FILE, load_weights, save_weights
 from balle_li.training.config import TrainConfig
-from balle_li.training.curves import Curves
+from balle_li.training.curves import Curves, improves_no_more
 from balle_li.training.data import Batches, crop_source
 from balle_li.training.device import choose_device, choose_precision, device_name, keep_freed_memory, process_layout
 from balle_li.training.export import model_folder
 from balle_li.training.interruption import Checkpoints, Interrupted, ProgressLine
 from balle_li.training.module import TrainingModule
+from balle_li.training.task import Task
 from balle_li.training.trainer import make_trainer, quiet
 from balle_li.training.validation import Validation
 
 LAST = "last.ckpt"  # in `work`: the whole state of a training
 BEST = "best"  # in `work`: a folder with the best weights so far
 TRAINING_FILE = "training.json"
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is to be trained, and where it is kept meanwhile."""
-
-    patches: Path
-    model: ModelConfig
-    config: TrainConfig
-    lmbda: float
-    class_weights: Mapping[str, float]
-    seed: int
-    work: Path
-
-    def facts(self) -> dict[str, Any]:
-        """The parameters, for training.json."""
-        own = {"lmbda": self.lmbda, "class_weights": dict(self.class_weights), "seed": self.seed}
-        return asdict(self.model) | own | {"train": asdict(self.config)}
-
-    def fingerprint(self) -> str:
-        """A hash of what the result depends on; where it runs and how often it is saved left out."""
-        facts = self.facts()
-        del facts["train"]["device"], facts["train"]["checkpoint_minutes"]
-        identity = json.dumps([facts, sha256_file(self.patches / "patches.json")], sort_keys=True)
-        return hashlib.sha256(identity.encode()).hexdigest()
-
-    def new_model(self) -> CompressionModel:
-        """The model as training starts from it."""
-        torch.manual_seed(self.seed)
-        model = build(self.model).to(memory_format=torch.channels_last)
-        if self.config.init_from is not None:
-            load_weights(model, Path(self.config.init_from) / CHECKPOINT_FILE)
-        return model
 
 
 def train(
@@ -96,34 +60,34 @@ def train(
     store = PatchStore(patches, "train")
     if len(store) == 0:
         raise TrainingError(f"{patches} holds no training patches; curate more pictures or raise curate.split.train")
-    task = Task(patches, model, config, lmbda, class_weights, seed, work)
+    task = Task(patches, model, config, lmbda, class_weights, seed)
     first = task.new_model()
     _check(config, store, first)
     keep_freed_memory()
     with _locked(work):
-        first_step = _unfinished_step(work / LAST, task.fingerprint())
-        if first_step < config.steps:
-            _fit(task, first, store, first_step, log)
-        if _rank() == 0:
-            _finish(task, folder)
+        first_step, done = _progress_so_far(work / LAST, task)
+        if not done:
+            _fit(task, work, first, store, first_step, log)
+        if rank() == 0:
+            _finish(task, work, folder)
 
 
-def _fit(task: Task, model: CompressionModel, store: PatchStore, first_step: int, log: RunLog) -> None:
+def _fit(task: Task, work: Path, model: CompressionModel, store: PatchStore, first_step: int, log: RunLog) -> None:
     """Train from `first_step`, for which the state lies in `work`, to the end; leaves the last and the best weights there."""
-    config, last, best = task.config, task.work / LAST, task.work / BEST
+    config, last, best = task.config, work / LAST, work / BEST
     accelerator = choose_device(config.device)
     precision = choose_precision(config.precision, accelerator)
-    share = _rank(), int(os.environ.get("WORLD_SIZE", 1))
+    share = rank(), world_size()
     weighting = task.class_weights if config.lmbda_box > 0 else None
     validation_store = PatchStore(task.patches, "validation")
     validation = Validation(validation_store, model.downsampling, weighting, share) if len(validation_store) else None
-    curves = Curves(validation, config.validate_every, config.steps, best, log)
+    curves = Curves(validation, config, best, log)
     checkpoints = Checkpoints(last, best, config.checkpoint_minutes, config.steps, task.fingerprint())
     line = ProgressLine(model.name, config.steps)
     module = TrainingModule(model, config, task.lmbda, task.seed)
     with quiet(), checkpoints.signals_caught(), line.shown(first_step, visible=share[0] == 0):
         # The checkpoint holds the curves, so they come first.
-        trainer = make_trainer(config, accelerator, precision, [line, curves, checkpoints], task.work)
+        trainer = make_trainer(config, accelerator, precision, [line, curves, checkpoints], work)
         device = trainer.strategy.root_device
         source = crop_source(store, config.crop, config.batch_size, task.seed, weighting, share, device)
         batches = Batches(source, first_step=lambda: trainer.global_step)
@@ -133,11 +97,11 @@ def _fit(task: Task, model: CompressionModel, store: PatchStore, first_step: int
             raise KeyboardInterrupt from None
 
 
-def _finish(task: Task, folder: Path) -> None:
+def _finish(task: Task, work: Path, folder: Path) -> None:
     """Export the best weights. model.json comes last: a folder that has one is whole."""
     model = task.new_model()
-    best_step = int(load_weights(model, task.work / BEST / CHECKPOINT_FILE)["step"])
-    curves = torch.load(task.work / LAST, map_location="cpu", weights_only=True)["callbacks"][Curves.__qualname__]
+    best_step = int(load_weights(model, work / BEST / CHECKPOINT_FILE)["step"])
+    curves = torch.load(work / LAST, map_location="cpu", weights_only=True)["callbacks"][Curves.__qualname__]
     validation = next((record for record in curves["validations"] if record["step"] == best_step), None)
     summary = {"steps": task.config.steps, "best_step": best_step, "validation": validation}
     accelerator = choose_device(task.config.device)
@@ -167,23 +131,22 @@ def _check(config: TrainConfig, store: PatchStore, model: CompressionModel) -> N
     )
 
 
-def _rank() -> int:
-    return int(os.environ.get("RANK", 0))
-
-
-def _unfinished_step(last: Path, fingerprint: str) -> int:
-    """The step that the training saved in `last` has done; 0 if there is none, or one of other parameters or patches."""
+def _progress_so_far(last: Path, task: Task) -> tuple[int, bool]:
+    """The steps done by the training saved in `last`, and whether it is over; 0 steps if it is not this task's."""
     if not last.exists():
-        return 0
+        return 0, False
     checkpoint = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
-    return int(checkpoint["global_step"]) if checkpoint["fingerprint"] == fingerprint else 0
+    if checkpoint["fingerprint"] != task.fingerprint():
+        return 0, False
+    step, validations = int(checkpoint["global_step"]), checkpoint["callbacks"][Curves.__qualname__]["validations"]
+    return step, step >= task.config.steps or improves_no_more(validations, task.config.patience)
 
 
 @contextmanager
 def _locked(work: Path) -> Iterator[None]:
     """Hold `work` against a second training; of several processes under torchrun the first one holds it."""
     work.mkdir(parents=True, exist_ok=True)
-    if _rank() != 0:
+    if rank() != 0:
         yield
         return
     lock = FileLock(work / "lock")

@@ -11,6 +11,7 @@ from torch import Tensor
 from balle_li.boxes import importance_map
 from balle_li.datasets.patch_store import PatchStore
 from balle_li.training.data import Batch, pixels
+from balle_li.training.importance import graded_importance
 from balle_li.training.loss import Cost
 from balle_li.training.module import TrainingModule
 
@@ -42,7 +43,7 @@ class Validation:
             mine = self.patches[rank::processes]
             for start in range(0, len(mine), 8):
                 batch = self._batch(mine[start : start + 8], module.device)
-                cost = module.cost(batch)
+                cost = module.cost(batch, self._importance(module, rank + start * processes, len(batch.images)))
                 count = cost["loss"].new_tensor(len(batch.images))
                 sums += torch.stack([*(value * count for value in cost.values()), count])  # type: ignore[operator]
         module.model.train()
@@ -59,13 +60,20 @@ class Validation:
         x = pixels(batch.images)
         module.model.eval()
         with module.trainer.precision_plugin.forward_context():
-            output = module.model(x, None if batch.weights is None else batch.weights.unsqueeze(1))
+            output = module.model(x)
         module.model.train()
         rows = [x, output["x_hat"].float()]
         if output["importance"] is not None:
             enlarged = torch.nn.functional.interpolate(output["importance"].float(), x.shape[-2:])
             rows.append(enlarged.expand(-1, 3, -1, -1))
         return _page(rows)
+
+    def _importance(self, module: TrainingModule, first: int, count: int) -> Tensor | None:
+        """For models of variable rate: patch p of all is coded at the p-th quality, whatever process has it."""
+        if not module.model.variable_rate:
+            return None
+        side = self.side // module.model.downsampling
+        return graded_importance(range(first, first + count * self.share[1], self.share[1]), side, side, module.device)
 
     def _batch(self, patches: np.ndarray[tuple[int], np.dtype[np.int64]], device: torch.device) -> Batch:
         inside = slice(self.margin, self.margin + self.side)

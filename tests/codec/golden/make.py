@@ -1,16 +1,20 @@
-"""Writes the golden streams. Run it only for a new format version, into a folder of its own: streams decode for ever."""
+"""Writes golden streams: `python make.py KIND FOLDER`. Only for a new kind of model: streams decode for ever.
+
+KIND is a name that `tiny_model` knows; FOLDER must not exist.
+"""
 
 import hashlib
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from tiny_model import tiny_model
 
+from balle_li.boxes import Box
 from balle_li.codec.codec import Codec, choose_device
-
-FOLDER = Path(__file__).parent
 
 
 def images() -> dict[str, Image.Image]:
@@ -26,17 +30,23 @@ def images() -> dict[str, Image.Image]:
 
 
 def main() -> None:
-    model = tiny_model("balle", N=4)
-    model.save(FOLDER / "model")
+    kind, folder = sys.argv[1], Path(sys.argv[2])
+    folder.mkdir()
+    model = tiny_model(kind, N=4)
+    model.save(folder / "model")
     codec = Codec(model, choose_device("cpu"))
-    expected = {}
+    wishes: dict[str, dict[str, Any]] = {name: {} for name in images()}
+    if codec.variable_rate:
+        wishes["rgba"] = {"quality": 70, "boxes": [Box("face", 0.1, 0.2, 0.6, 0.7)]}
+        wishes["grey"] = {"quality": 10}
+    expected: dict[str, dict[str, Any]] = {}
     for name, image in images().items():
-        data = codec.compress(image)
-        (FOLDER / f"{name}.bli").write_bytes(data)
+        data = codec.compress(image, **wishes[name])
+        (folder / f"{name}.bli").write_bytes(data)
         latents = codec.decode_latents(data)
         expected[name] = {"size": list(image.size), "mode": image.mode, "latents": list(latents.shape)}
         expected[name]["sha256"] = hashlib.sha256(latents.astype("<i2").tobytes()).hexdigest()
-    (FOLDER / "expected.json").write_text(json.dumps(expected, indent=2, sort_keys=True) + "\n")
+    (folder / "expected.json").write_text(json.dumps(expected, indent=2, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,29 @@
+"""Where a training starts: what `train.init_from` of params.yaml may name."""
+
+from pathlib import Path
+
+
+def locate(init_from: str | None) -> str | None:
+    """A model folder or a file of training weights on this machine, for what `init_from` names; None for none.
+
+    It may be such a folder or file (a relative path starts at the checkout), or a version in the registry:
+    models:/balle-li/3, models:/balle-li@champion.
+
+    Raises TrackingError: the registry has no such version. Raises TrainingError: nothing is there.
+    """
+    if init_from is None:
+        return None
+    if init_from.startswith("models:/"):
+        from balle_li.tracking.registry import model_path
+
+        return str(model_path(init_from))
+    from balle_li.errors import TrainingError
+    from balle_li.files import project_home
+
+    path = project_home() / Path(init_from).expanduser()
+    if not path.exists():
+        raise TrainingError(
+            f"train.init_from: {path} does not exist (DVC empties data/04_models before it trains); name a copy of a "
+            "model folder, or a registered model such as models:/balle-li@champion"
+        )
+    return str(path)

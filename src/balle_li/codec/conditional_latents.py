@@ -1,0 +1,103 @@
+"""Latents whose tables are chosen one by one: by the map z, which is coded first, and the importance r."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balle_li.codec.bitstream import Section
+from balle_li.codec.entropy_coder import EntropyCoder
+from balle_li.codec.importance_section import pack_levels, unpack_levels
+from balle_li.codec.latents import Latents, Sections, needed, present, rounded
+from balle_li.codec.model_folder import ModelFolder
+from balle_li.codec.side_information import EntropyParameters, SideInformation
+from balle_li.importance import STEPS, Levels
+
+Floats = NDArray[np.float32]
+
+
+class ConditionalLatents:
+    """u = y · exp(gain · r) is coded as its rounded distance from the mean, with the table that the index names.
+
+    Index 0, the narrowest scale, is not coded at all: its distance is 0.
+    """
+
+    def __init__(self, model: ModelFolder) -> None:
+        self._side = SideInformation(model)
+        self._z_coder, self._y_coder = (EntropyCoder(model.tables(latent)) for latent in ("z", "y"))
+        self._encoder_gain, self._decoder_gain = (
+            model.tensors[name].numpy(force=True)[:, None, None] for name in ("encoder_gain", "decoder_gain")
+        )
+
+    def encode(self, y: Floats, r: Levels | None) -> Sections:
+        assert r is not None
+        z, parameters, symbols = self._analyse(y, r)
+        z_coded, z_outside = self._z_coder.encode(z.reshape(len(z), -1))
+        coded, outside = self._y_coder.encode(_Order(parameters.index, self._y_coder.tables.rows).groups(symbols))
+        sections: Sections = {Section.IMPORTANCE: pack_levels(r), Section.MAP: z_coded}
+        return (
+            sections
+            | present({Section.MAP_OUTSIDE: z_outside, Section.LATENTS_OUTSIDE: outside})
+            | {Section.LATENTS: coded}
+        )
+
+    def decode(self, sections: Mapping[int, bytes], rows: int, columns: int) -> Latents:
+        r = unpack_levels(needed(sections, Section.IMPORTANCE), rows, columns)
+        height, width = self._side.grid(rows, columns)
+        z_coded, z_outside = needed(sections, Section.MAP), sections.get(Section.MAP_OUTSIDE, b"")
+        z = np.stack(self._z_coder.decode(z_coded, z_outside, height * width)).reshape(-1, height, width)
+        parameters = self._side.parameters(z, r)
+        order = _Order(parameters.index, self._y_coder.tables.rows)
+        coded, outside = needed(sections, Section.LATENTS), sections.get(Section.LATENTS_OUTSIDE, b"")
+        symbols = order.scattered(self._y_coder.decode(coded, outside, order.counts))
+        return Latents(symbols, (symbols + parameters.mean) * _gain(self._decoder_gain, r))
+
+    def bits(self, y: Floats, r: Levels | None) -> Floats:
+        assert r is not None
+        z, parameters, symbols = self._analyse(y, r)
+        order = _Order(parameters.index, self._y_coder.tables.rows)
+        bits = order.scattered(self._y_coder.bits(order.groups(symbols))).sum(axis=0)
+        z_bits = np.sum(self._z_coder.bits(z.reshape(len(z), -1)), axis=0).reshape(z.shape[1:]) / 4
+        shared = z_bits.repeat(2, axis=0).repeat(2, axis=1)[: bits.shape[0], : bits.shape[1]]
+        return np.asarray(bits + shared, np.float32)
+
+    def importance(self, y: Floats, r: Levels | None) -> Floats:
+        """The mean scale that z and r foretell, as a share of half the table."""
+        assert r is not None
+        _, parameters, _ = self._analyse(y, r)
+        return np.clip(parameters.index.mean(axis=0, dtype=np.float32) / (self._y_coder.tables.rows / 2), 0, 1)
+
+    def _analyse(self, y: Floats, r: Levels) -> tuple[NDArray[np.int16], EntropyParameters, NDArray[np.int16]]:
+        u = y * _gain(self._encoder_gain, r)
+        z = self._side.analyse(u, r)
+        parameters = self._side.parameters(z, r)
+        symbols = rounded(u - parameters.mean)
+        symbols[parameters.index == 0] = 0
+        return z, parameters, symbols
+
+
+class _Order:
+    """The order in which positions are coded: by index from 1 on, then channel, row, column."""
+
+    def __init__(self, index: NDArray[np.uint8], tables: int) -> None:
+        self._shape = index.shape
+        flat = index.reshape(-1)
+        self.counts = np.bincount(flat, minlength=tables)
+        self._positions = np.argsort(flat, kind="stable")[self.counts[0] :]
+        self.counts[0] = 0
+
+    def groups(self, values: NDArray[np.int16]) -> list[NDArray[np.int16]]:
+        """The values (M, rows, columns) of each table, none of table 0."""
+        return np.split(values.reshape(-1)[self._positions], np.cumsum(self.counts)[:-1])
+
+    def scattered(self, groups: list[NDArray[Any]]) -> NDArray[Any]:
+        """The values of `groups` in their places, 0 elsewhere."""
+        values = np.concatenate(groups)
+        flat = np.zeros(int(np.prod(self._shape)), values.dtype)
+        flat[self._positions] = values
+        return flat.reshape(self._shape)
+
+
+def _gain(slope: Floats, r: Levels) -> Floats:
+    return np.exp(slope * (r.astype(np.float32) / STEPS))

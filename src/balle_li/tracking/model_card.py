@@ -1,0 +1,155 @@
+"""MODEL_CARD.md: what a trained model is, what it learned from, how good it is, where it fails and how to make it again."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from balle_li.codec.model_folder import ModelFolder
+from balle_li.datasets.manifest import ManifestRow, read_manifest
+from balle_li.datasets.splits import SPLITS
+from balle_li.files import read_json
+
+WORST_CLASSES = 5
+_UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from. parameters: params.yaml as the run saw it. tags: those of `provenance.tags`."""
+
+    registered_name: str
+    run_id: str
+    parameters: Mapping[str, Any]
+    tags: Mapping[str, str]
+
+
+def write_card(model: Path, curated: Path, evaluation: Path, origin: Origin) -> str:
+    """The card in Markdown, from the model folder, the manifest and what the evaluation measured.
+
+    Raises BalleLiError: one of the folders lacks a file, or the model is damaged.
+    """
+    folder = ModelFolder.load(model)
+    training = read_json(model / "training.json")
+    metrics = read_json(evaluation / "metrics.json")
+    rows = read_manifest(curated / "manifest.parquet")
+    sections = {
+        "Use": _use(origin.registered_name, folder),
+        "Data": _data(rows, origin),
+        "Training": _training(training, origin),
+        "Figures": _figures(metrics),
+        "Limits": _limits(folder, metrics),
+        "Reproduce": _reproduce(origin),
+    }
+    title = f"# {origin.registered_name}: {folder.description['name']}, lmbda {folder.description['lmbda']:g}"
+    body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items())
+    return f"{title}\n\n{body}\n"
+
+
+def _use(name: str, folder: ModelFolder) -> str:
+    return (
+        f"A lossy codec for photographs: the autoencoder `{folder.description['name']}` with N = "
+        f"{folder.description['N']} channels and an entropy coder. Its streams (`.bli`) carry the fingerprint "
+        f"`{folder.fingerprint.hex()}`, and only models of that fingerprint decode them.\n\n"
+        "```bash\n"
+        f"balle-li compress photo.jpg photo.bli --model models:/{name}@champion\n"
+        f"balle-li decompress photo.bli photo.png --model models:/{name}@champion\n"
+        "```"
+    )
+
+
+def _data(rows: list[ManifestRow], origin: Origin) -> str:
+    source = origin.parameters.get("dataset", {}).get("source", _UNKNOWN)
+    labelled = sum(bool(row["boxes"]) for row in rows)
+    boxes = Counter(box.label for row in rows for box in row["boxes"])
+    frequent = ", ".join(f"{label} ({count})" for label, count in boxes.most_common(10))
+    by_licence = {
+        split: Counter(row["licence"] or _UNKNOWN for row in rows if row["split"] == split) for split in SPLITS
+    }
+    licences = sorted(set().union(*by_licence.values()), key=lambda licence: (licence == _UNKNOWN, licence))
+    table = [[licence, *(by_licence[split][licence] for split in SPLITS)] for licence in licences]
+    table.append(["all", *(by_licence[split].total() for split in SPLITS)])
+    authors = {row["author"] for row in rows if row["author"]}
+    text = (
+        f"{len(rows)} pictures of the source `{source}`, {labelled} of them with {boxes.total()} boxes"
+        f"{f': {frequent}' if frequent else ''}. Trained on the split train, chosen on validation, measured on test.\n\n"
+        f"{_table(['licence', *SPLITS], table)}\n\n"
+        f"{len(authors)} authors; `data/01_raw/ATTRIBUTION.md` names the author, licence and source of every picture."
+    )
+    unknown = by_licence["train"][_UNKNOWN]
+    return text + (f" {unknown} training pictures state no licence." if unknown else "")
+
+
+def _training(training: Mapping[str, Any], origin: Origin) -> str:
+    facts = {
+        "steps": training["steps"],
+        "best step, by validation": training["best_step"],
+        "device": training["device"],
+        "precision": training["precision"],
+        "minutes": f"{training['seconds'] / 60:.1f}",
+        "started from": origin.parameters.get("train", {}).get("init_from") or "nothing",
+    }
+    validation = training.get("validation")
+    if validation:
+        facts["validation at the best step"] = f"{validation['bpp']:.3f} bpp, {validation['psnr']:.2f} dB"
+    return _table(["", ""], facts.items())
+
+
+def _figures(metrics: Mapping[str, Any]) -> str:
+    model, beside = metrics["model"], metrics["jpeg"]["at_equal_bpp"]
+    names = {
+        "bpp": ("bits per pixel of the file", ".3f"),
+        "psnr": ("PSNR, dB", ".2f"),
+        "ms_ssim": ("MS-SSIM", ".4f"),
+        "psnr_inside": ("PSNR inside boxes, dB", ".2f"),
+        "psnr_outside": ("PSNR outside boxes, dB", ".2f"),
+        "compression_ratio": ("source file / stream", ".1f"),
+        "encode_ms": ("encoding a picture, ms", ".0f"),
+        "decode_ms": ("decoding a picture, ms", ".0f"),
+    }
+    rows = [
+        [title, _number(model.get(name), form), _number(beside.get(name), form)]
+        for name, (title, form) in names.items()
+    ]
+    verdict = "\n".join(f"- {sentence}" for sentence in metrics["jpeg"]["verdict"])
+    table = _table(["mean of the test pictures", "model", "JPEG at the same bpp"], rows)
+    return f"{metrics['counts']['pictures']} test pictures (set `{metrics['test_set']}`).\n\n{table}\n\n{verdict}"
+
+
+def _limits(folder: ModelFolder, metrics: Mapping[str, Any]) -> str:
+    pictures = metrics["counts"]["pictures"]
+    limits = [
+        "Lossy, and trained for the mean squared error: fine texture and small print are smoothed. Not for pictures "
+        "whose single pixels are evidence.",
+        f"The figures are means of {pictures} pictures of one source; other pictures may do better or worse.",
+    ]
+    worst = sorted(metrics.get("per_class", []), key=lambda entry: entry["psnr"])[:WORST_CLASSES]
+    if worst:
+        named = ", ".join(f"{entry['label']} {entry['psnr']:.1f} dB" for entry in worst)
+        limits.append(f"The classes with the lowest PSNR: {named}.")
+    if folder.description["tables"]["y"].get("kind") == "factorized":
+        limits.append(f"One rate, that of lmbda {folder.description['lmbda']:g}: for other rates train other models.")
+    return "\n".join(f"- {limit}" for limit in limits)
+
+
+def _reproduce(origin: Origin) -> str:
+    import yaml
+
+    tags = {"MLflow run": origin.run_id, **origin.tags}
+    parameters = yaml.safe_dump(dict(origin.parameters), sort_keys=False, allow_unicode=True).strip()
+    return (
+        f"{_table(['', ''], tags.items())}\n\n"
+        "Check out the commit, put these parameters in `params.yaml` and run `dvc repro`:\n\n"
+        f"```yaml\n{parameters}\n```"
+    )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _table(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
+    header = list(header)
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

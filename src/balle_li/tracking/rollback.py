@@ -1,0 +1,60 @@
+"""Give `champion` back to the version that had it before: ``python -m balle_li.tracking.rollback``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from balle_li.errors import BalleLiError, TrackingError
+from balle_li.files import project_home
+from balle_li.tracking import aliases
+from balle_li.tracking.connection import connect, database_lock
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Roll back and say what was done. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m balle_li.tracking.rollback",
+        description="Give the alias champion back to the model version that had it before.",
+    )
+    parser.add_argument("--name", help="the registered model; default: register.name of params.yaml")
+    parser.add_argument("--reason", default="", help="why, for the versions' history")
+    options = parser.parse_args(arguments)
+    try:
+        name = options.name or _registered_name(project_home() / "params.yaml")
+        dethroned, restored = rollback(name, options.reason)
+    except BalleLiError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{name}: version {restored} is the champion again, version {dethroned} no longer")
+    return 0
+
+
+def rollback(name: str, reason: str = "") -> tuple[str, str]:
+    """Restore the champion before; both versions get the reason. Returns the versions (dethroned, restored).
+
+    Raises TrackingError: the registry has no such model, or there is no version to go back to.
+    """
+    client = connect().MlflowClient()
+    with database_lock():
+        dethroned, restored = aliases.uncrown(client, name)
+        why = f" ({' '.join(reason.split())})" if reason.strip() else ""
+        day = datetime.now(UTC).date().isoformat()
+        aliases.write_reason(client, name, dethroned, f"rolled back on {day}: version {restored} restored{why}")
+        aliases.write_reason(client, name, restored, f"restored on {day}: version {dethroned} rolled back{why}")
+        client.set_model_version_tag(name, dethroned, "promoted", "false")
+    return dethroned, restored
+
+
+def _registered_name(params: Path) -> str:
+    import yaml
+
+    try:
+        return str(yaml.safe_load(params.read_text())["register"]["name"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        raise TrackingError(f"{params} does not say register.name; name the model with --name") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""A place for MLflow's database, and everything that registering a tiny codec takes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_model import tiny_model_folder
+
+METRICS = {
+    "bpp": 0.5, "psnr": 30.0, "ms_ssim": 0.96, "compression_ratio": 20.0, "encode_ms": 10.0, "decode_ms": 12.0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):  # MLflow leaves the last test's here
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    return tiny_model_folder(tmp_path / "model")
+
+
+@pytest.fixture
+def register(home: Path, model_folder: Path) -> Callable[..., dict[str, Any]]:
+    """Register the tiny codec as `codec`, with the figures that an evaluation would have given it."""
+    from balle_li.evaluation.bd_rate import bd_rate
+    from balle_li.tracking import registry, run
+    from balle_li.tracking.promotion import RegisterConfig
+
+    config = RegisterConfig("codec", "ms_ssim_db", max_encode_ms=100, max_decode_ms=100, max_megabytes=10)
+
+    def register(rd_cost: float, curve: list[dict[str, float]] | None = None, **figures: float) -> dict[str, Any]:
+        evaluation = home / "evaluation"
+        evaluation.mkdir(exist_ok=True)
+        metrics = {"model": {**METRICS, "rd_cost": rd_cost, **figures}, "test_set": "abc"}
+        (evaluation / "metrics.json").write_text(json.dumps(metrics))
+        (evaluation / "rd_curve.json").write_text(json.dumps(curve or [{"bpp": 0.5, "psnr": 30.0, "ms_ssim_db": 14.0}]))
+        with run.attached(run.open_run({}, {}), {}, {}):
+            return registry.register(config, model_folder, evaluation, "# codec\n\nA card.\n", bd_rate)
+
+    return register

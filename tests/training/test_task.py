@@ -1,0 +1,67 @@
+"""What names a training, and the weights that it starts from."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from balle_li.errors import TrainingError
+from balle_li.models.config import ModelConfig
+from balle_li.training.checkpoint import CHECKPOINT_FILE, save_weights
+from balle_li.training.task import Task
+
+
+@pytest.fixture
+def task(store, config):
+    return Task(store, ModelConfig("balle", 8), config(), 0.01, {"Dog": 2.0}, 0)
+
+
+def with_start(task, place):
+    return replace(task, config=replace(task.config, init_from=str(place)))
+
+
+def test_the_fingerprint_tells_trainings_apart_but_not_where_they_run(task, config, new_store, tmp_path):
+    others = [
+        replace(task, lmbda=0.02),
+        replace(task, seed=1),
+        replace(task, class_weights={}),
+        replace(task, model=ModelConfig("balle", 16)),
+        replace(task, config=config(steps=13)),
+        replace(task, patches=new_store(tmp_path / "patches", train=8)),
+    ]
+    assert len({task.fingerprint(), *(other.fingerprint() for other in others)}) == 1 + len(others)
+    for same in (config(device="auto"), config(checkpoint_minutes=1.0)):
+        assert replace(task, config=same).fingerprint() == task.fingerprint()
+
+
+def test_weights_to_start_from_count_by_what_they_are(task, tmp_path):
+    first, second = task.new_model(), replace(task, seed=1).new_model()
+    for folder, model in (("a", first), ("copy of a", first), ("b", second)):
+        save_weights(model, tmp_path / folder / CHECKPOINT_FILE, {"step": "3"})
+    a, copy, b = (with_start(task, tmp_path / folder).fingerprint() for folder in ("a", "copy of a", "b"))
+    assert a == copy and len({a, b, task.fingerprint()}) == 3
+    assert with_start(task, tmp_path / "a" / CHECKPOINT_FILE).fingerprint() == a
+
+
+def test_a_file_starts_a_model_as_its_folder_does(task, tmp_path):
+    weights = replace(task, seed=1).new_model()
+    save_weights(weights, tmp_path / CHECKPOINT_FILE, {})
+    for place in (tmp_path, tmp_path / CHECKPOINT_FILE):
+        started = dict(with_start(task, place).new_model().named_parameters())
+        assert all((started[name] == weight).all() for name, weight in weights.named_parameters())
+
+
+def test_weights_that_do_not_fit_are_one_line(task, tmp_path):
+    save_weights(task.new_model(), tmp_path / CHECKPOINT_FILE, {})
+    larger = replace(task, model=ModelConfig("balle", 16))
+    with pytest.raises(
+        TrainingError, match="balle with N = 8, not balle with N = 16; set model.name and model.N"
+    ) as caught:
+        with_start(larger, tmp_path).new_model()
+    assert "\n" not in str(caught.value)
+    save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(TrainingError, match="holds no training weights"):
+        with_start(task, tmp_path / "other.safetensors").new_model()
+    with pytest.raises(TrainingError, match="does not exist"):
+        with_start(task, tmp_path / "nothing").fingerprint()

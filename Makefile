@@ -34,8 +34,8 @@ lint: setup  ## check format, style, types and import rules
 ui: setup  ## compare runs and models in MLflow's UI
 	@mlflow ui --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" --host 127.0.0.1
 
-app: setup  ## look at the curated pictures and boxes in FiftyOne's App
-	@python -m balle_li.datasets.app
+app: setup  ## look at the curated pictures, and at what models made of them, in FiftyOne's App; RUNS=all or names: MLflow's too
+	@python -m balle_li.app $(if $(RUNS),--runs $(filter-out all,$(RUNS)))
 
 rollback: setup  ## give the alias champion back to the version before; REASON="why" is kept
 	@python -m balle_li.tracking.rollback --reason "$(REASON)"

@@ -19,6 +19,7 @@ SMALL = {
     ("train", "crop"): 64,
     ("train", "validate_every"): 15,
     ("evaluate", "jpeg_qualities"): [8, 16, 32],
+    ("evaluate", "codecs"): ["webp"],
 }
 
 

@@ -58,7 +58,7 @@ def test_every_dependency_is_a_file_of_the_project_or_an_earlier_stage():
 
 
 def test_default_pipeline_is_all_stages_in_order(stages):
-    assert list(stages) == ["__default__", *STAGES]
+    assert list(stages) == ["__default__", *STAGES, "compare"]
     assert len(stages["__default__"].nodes) == sum(len(stages[name].nodes) for name in STAGES)
 
 
@@ -80,6 +80,7 @@ def test_every_parameter_section_is_accepted_by_its_dataclass():
     from balle_li.datasets.curation import CurationConfig
     from balle_li.datasets.patches import PatchConfig
     from balle_li.datasets.sources import DatasetConfig
+    from balle_li.evaluation.compare_config import CompareConfig
     from balle_li.evaluation.config import EvaluationConfig
     from balle_li.models.config import ModelConfig
     from balle_li.tracking.registry import RegisterConfig
@@ -94,6 +95,7 @@ def test_every_parameter_section_is_accepted_by_its_dataclass():
         "train": TrainConfig,
         "evaluate": EvaluationConfig,
         "register": RegisterConfig,
+        "compare": CompareConfig,
     }
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     for name, config in sections.items():

@@ -1,4 +1,4 @@
-"""The codec measured on the test pictures, through real files, beside JPEG."""
+"""The codec measured on the test pictures, through real files, beside the classical codecs."""
 
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,21 @@ def evaluate(
     mlflow_run: dict[str, str],
     evaluate: dict[str, Any],
     class_weights: dict[str, float],
+    compute: dict[str, Any],
     parameters: dict[str, Any],
 ) -> Fill:
+    from balle_li.compute import ComputeConfig
     from balle_li.configuration import from_mapping
     from balle_li.evaluation.config import EvaluationConfig
 
     config = from_mapping(EvaluationConfig, evaluate, "evaluate")
+    compute_config = from_mapping(ComputeConfig, compute, "compute")
 
     def fill(folder: Path) -> None:
         from balle_li.evaluation.evaluate import evaluate
         from balle_li.tracking import provenance, run
 
         with run.attached(mlflow_run["run_id"], parameters, provenance.tags(Path.cwd())) as log:
-            evaluate(raw, curated, model, config, class_weights, folder, log)
+            evaluate(raw, curated, model, config, class_weights, compute_config, folder, log)
 
     return fill

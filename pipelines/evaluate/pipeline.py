@@ -6,5 +6,6 @@ from pipelines.evaluate import nodes
 
 
 def create_pipeline() -> Pipeline:
-    inputs = ["raw", "curated", "model", "mlflow_run", "params:evaluate", "params:class_weights", "parameters"]
+    settings = ["params:evaluate", "params:class_weights", "params:compute", "parameters"]
+    inputs = ["raw", "curated", "model", "mlflow_run", *settings]
     return pipeline([node(nodes.evaluate, inputs, "evaluation", name="evaluate")])

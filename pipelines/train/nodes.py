@@ -98,7 +98,8 @@ def _task(
     from pipelines.train import initial_weights
 
     model_config = from_mapping(ModelConfig, model, "model")
-    located = {**train, "init_from": initial_weights.locate(train.get("init_from"))}
+    start = train.get("init_from")
+    located = {**train, "init_from": initial_weights.locate(start, model_config.name, model_config.N)}
     train_config = from_mapping(TrainConfig, located, "train")
     return Task(patch_store, model_config, train_config, lmbda, class_weights, seed)
 

@@ -3,8 +3,7 @@
 Importing the package lets Pillow open and save `.bli` files; torch is loaded when the first one is.
 """
 
-from balle_li.codec.pillow_plugin import register as _register_with_pillow
-
-__version__ = "0.1.0"
+from balle_li.interfaces.pillow_plugin import register as _register_with_pillow
+from balle_li.version import __version__ as __version__
 
 _register_with_pillow()

@@ -28,6 +28,11 @@ def quality_to_r(quality: float) -> float:
     return (quality - 50) / 50 * QUALITY_SPAN
 
 
+def r_to_quality(r: float) -> float:
+    """The quality of which r is; below 0 or above 100 where no quality reaches it."""
+    return 50 + 50 * r / QUALITY_SPAN
+
+
 def to_levels(r: NDArray[np.floating[Any]] | float) -> Levels:
     """The nearest levels, clipped to ±LIMIT. Raises BalleLiError: r is not a number."""
     r = np.asarray(r, dtype=np.float64)

@@ -78,6 +78,11 @@ def test_a_size_with_boxes_keeps_their_difference(codec, image):
     assert r[:4, 3:9].min() >= r[4:].max() + 6
 
 
+def test_boxes_never_make_a_size_impossible(codec, image):
+    smallest = len(codec.compress(image, importance=np.full((1, 1), -2.0)))
+    assert len(codec.compress(image, target_bytes=smallest + 30, boxes=[BOX], class_weights={"face": 4.0})) > smallest
+
+
 @pytest.mark.parametrize(
     ("wishes", "words"),
     [

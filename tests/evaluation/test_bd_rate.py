@@ -26,8 +26,7 @@ def test_real_curves_agree_with_an_integral_over_a_fine_grid(method: str, interp
     jpeg, factorized = list(zip(jpeg_rates, jpeg_qualities, strict=True)), list(zip(rates, qualities, strict=True))
     result = bd_rate(jpeg, factorized, method)  # type: ignore[arg-type]
     assert result.percent == pytest.approx(100 * (np.exp(gap.mean()) - 1), abs=0.01)
-    assert result.overlap == pytest.approx((34.39 - 26.91) / (39.62 - 23.78))
-    assert result.warning is not None  # JPEG's points end where the other curve has half of its range left
+    assert result.overlap == pytest.approx((34.39 - 26.91) / (34.39 - 23.78)) and result.warning is None
 
 
 def test_order_and_useless_points_do_not_matter() -> None:
@@ -39,8 +38,13 @@ def test_order_and_useless_points_do_not_matter() -> None:
 def test_little_overlap_warns() -> None:
     result = bd_rate(ANCHOR, [(0.5, 34.0), (1.0, 37.0), (2.0, 40.0)])
     assert result.percent is not None
-    assert result.overlap == pytest.approx(1 / 12)
-    assert result.warning is not None and "8%" in result.warning and "28.00–35.00 dB" in result.warning
+    assert result.overlap == pytest.approx(1 / 6)
+    assert result.warning is not None and "17%" in result.warning and "28.00–35.00 dB" in result.warning
+
+
+def test_a_short_curve_within_a_long_one_overlaps_wholly() -> None:
+    result = bd_rate(ANCHOR, [(0.1, 30.0), (0.2, 32.5)])
+    assert result.percent == pytest.approx(-50, abs=0.5) and result.overlap == 1 and result.warning is None
 
 
 @pytest.mark.parametrize(

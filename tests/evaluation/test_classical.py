@@ -1,5 +1,6 @@
 import json
 import shutil
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 
 from balle_li.boxes import Box
 from balle_li.errors import ConfigError
-from balle_li.evaluation import classical_cache
+from balle_li.evaluation import classical, classical_cache
 from balle_li.evaluation.classical import classical_codec, codec_names
 from balle_li.evaluation.classical_cache import measure_classical, round_trip
 from balle_li.evaluation.measurement import Measurement, Reference
@@ -44,6 +45,13 @@ def test_stated_chroma_is_what_the_file_has(tmp_path: Path) -> None:
         decoded = round_trip(colours, classical_codec(name), quality)[0]
         errors[name] = float(np.abs(decoded.astype(int) - colours).mean())
     assert all(errors[name] < 10 < errors["jpeg"] for name in ("jpeg-444", "avif", "hevc"))
+
+
+def test_a_codec_whose_package_is_missing_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classical, "version", _not_installed)
+    assert "jpeg-xl" not in codec_names() and "jpeg" in codec_names()
+    with pytest.raises(ConfigError, match="JPEG XL is left out: it needs `pip install pillow-jxl-plugin`"):
+        classical_codec("jpeg-xl")
 
 
 def test_unknown_codec_names_the_known_ones() -> None:
@@ -111,6 +119,10 @@ def test_bytes_are_those_of_the_file(reference: Reference, tmp_path: Path) -> No
 
 def _jpeg(reference: Reference, cache: Path) -> Measurement:
     return measure_classical(reference, classical_codec("jpeg"), 30, {}, cache)
+
+
+def _not_installed(package: str) -> str:
+    raise PackageNotFoundError(package)
 
 
 def _never(*_: object) -> None:

@@ -1,72 +1,65 @@
+import dataclasses
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from evaluation.measurements import measurement
+from evaluation.stages import SIZES, make_stages
 from PIL import Image
 from tiny_model import tiny_model_folder
 
-from balle_li.boxes import Box
+from balle_li.compute import ComputeConfig
 from balle_li.configuration import from_mapping
 from balle_li.datasets.manifest import write_manifest
 from balle_li.errors import BalleLiError, ConfigError, StageError
-from balle_li.evaluation import test_set
+from balle_li.evaluation import ranking, test_set
 from balle_li.evaluation.config import EvaluationConfig
 from balle_li.evaluation.evaluate import REPORT_FILES, evaluate
-from balle_li.evaluation.picture_page import choose_examples, jpeg_of_size
-from balle_li.files import sha256_file
+from balle_li.evaluation.measurement import Reference
+from balle_li.evaluation.model_under_test import ModelUnderTest, PictureResult
+from balle_li.evaluation.picture_page import jpeg_of_size
 from balle_li.run_log import NoLog
 
-CONFIG = EvaluationConfig(jpeg_qualities=[4, 50, 90], device="cpu", pictures_on_page=2)
-SIZES = {"large": (180, 200), "portrait": (170, 70), "small": (50, 66)}
+CONFIG = EvaluationConfig(
+    qualities=[0, 100], jpeg_qualities=[4, 50, 90], codecs=[], extra_sets={}, device="cpu", pictures_on_page=2
+)
+ALONE = ComputeConfig(scheduler=None, workers=1)
 
 
 @dataclass
 class Log(NoLog):
     figures: dict[str, float] = field(default_factory=dict)
-    artifacts: list[Path] = field(default_factory=list)
+    artifacts: list[str] = field(default_factory=list)
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         self.figures |= values
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        assert path.is_file() and folder == "evaluation"
-        self.artifacts.append(path)
+        assert path.is_file() and folder is not None and folder.startswith("evaluation")
+        self.artifacts.append(f"{folder}/{path.name}")
 
 
 @pytest.fixture
 def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """raw, curated and model folders: three test pictures, one of them to be turned, and one of the train split."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    (tmp_path / "raw").mkdir()
-    rows = []
-    for index, (name, (height, width)) in enumerate({**SIZES, "train": (64, 64)}.items()):
-        pixels = np.random.default_rng(index).integers(0, 255, (height // 10, width // 10, 3), np.uint8)
-        path = tmp_path / "raw" / f"{name}.png"
-        Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC).save(path)
-        boxes = [Box("Cat", 0.2, 0.2, 0.7, 0.9), Box("Dog", 0, 0, 0.1, 0.05)] if name == "large" else []
-        turned = name == "portrait"
-        rows.append({
-            "image_id": name, "path": path.name, "rotation": 90.0 if turned else 0.0, "boxes": boxes,
-            "width": height if turned else width, "height": width if turned else height,
-            "split": "train" if name == "train" else "test", "sha256": sha256_file(path),
-        })  # fmt: skip
-    write_manifest(tmp_path / "curated" / "manifest.parquet", rows)
-    tiny_model_folder(tmp_path / "model", name="balle-li", N=4)
-    return tmp_path
+    return make_stages(tmp_path)
 
 
-def _evaluate(stages: Path, log: NoLog | None = None) -> Path:
-    evaluate(stages / "raw", stages / "curated", stages / "model", CONFIG, {}, stages / "report", log or NoLog())
+def _evaluate(stages: Path, log: NoLog | None = None, **changes: object) -> Path:
+    config = dataclasses.replace(CONFIG, **changes)  # type: ignore[arg-type]
+    folders = stages / "raw", stages / "curated", stages / "model"
+    evaluate(*folders, config, {}, ALONE, stages / "report", log or NoLog())
     return stages / "report"
 
 
 def test_report_holds_every_test_picture_and_figure(stages: Path) -> None:
     log = Log()
     report = _evaluate(stages, log)
-    assert {path.name for path in report.iterdir()} == {*REPORT_FILES, "streams"}
+    assert {path.name for path in report.iterdir()} == {*REPORT_FILES, "streams", "shown"}
     assert {path.stem for path in (report / "streams").iterdir()} == set(SIZES)
     rows = pq.read_table(report / "pictures.parquet").to_pylist()
     assert len(rows) == 3 * (1 + 6)  # the model, and JPEG at three qualities and the paper's three
@@ -91,7 +84,12 @@ def test_report_holds_every_test_picture_and_figure(stages: Path) -> None:
     with Image.open(report / "pictures.png") as page:
         assert page.width > page.height  # two rows, and five columns as the model has an importance map
     assert log.figures["test/psnr"] == metrics["model"]["psnr"]
-    assert [path.name for path in log.artifacts] == list(REPORT_FILES)
+    shown = [f"{name}/{file}.webp" for name in SIZES for file in ("original", "model", "jpeg", "bits")]
+    expected = [*REPORT_FILES, "shown/shown.json", *(f"shown/{name}" for name in shown)]
+    assert sorted(log.artifacts) == sorted(f"evaluation/{name}" for name in expected)
+    entries = json.loads((report / "shown" / "shown.json").read_text())
+    assert [entry["gain"] for entry in entries] == sorted((entry["gain"] for entry in entries), reverse=True)
+    assert {entry["image_id"]: len(entry["boxes"]) for entry in entries} == {"large": 2, "portrait": 0, "small": 0}
 
 
 def test_second_evaluation_gives_the_same_figures_and_no_stale_streams(stages: Path) -> None:
@@ -103,6 +101,87 @@ def test_second_evaluation_gives_the_same_figures_and_no_stale_streams(stages: P
     for metrics in (first, second):
         metrics["model"] = {name: value for name, value in metrics["model"].items() if not name.endswith("_ms")}
     assert first == second
+
+
+def test_a_model_of_variable_rate_has_a_curve_and_bd_rates(stages: Path) -> None:
+    tiny_model_folder(stages / "model", name="balle-li-roi", N=4)
+    log = Log()
+    report = _evaluate(stages, log)
+    points = json.loads((report / "rd_curve.json").read_text())
+    assert [point["setting"].rsplit(", ")[-1] for point in points] == ["quality 0", "quality 50", "quality 100"]
+    metrics = json.loads((report / "metrics.json").read_text())
+    assert metrics["model"]["bpp"] == points[1]["bpp"]
+    assert set(metrics["bd_rate"]["psnr"]) == {"percent", "overlap", "warning"}
+    own = [row for row in pq.read_table(report / "pictures.parquet").to_pylist() if row["codec"] == "balle-li-roi"]
+    assert len(own) == 3 * len(SIZES)
+    stream = (report / "streams" / "large.bli").read_bytes()
+    (headline,) = [row for row in own if row["image_id"] == "large" and row["setting"].endswith("quality 50")]
+    assert headline["stream_bytes"] == len(stream)
+    assert not list((report / "streams").glob("*.aside"))
+
+
+def test_boxes_given_are_measured_at_equal_size(stages: Path) -> None:
+    tiny_model_folder(stages / "model", name="balle-li-roi", N=4)
+    log = Log()
+    report = _evaluate(stages, log)
+    rows = pq.read_table(report / "pictures.parquet").to_pylist()
+    (given,) = [row for row in rows if row["codec"] == "balle-li-roi with boxes"]
+    (plain,) = [row for row in rows if row["image_id"] == "large" and row["setting"].endswith("quality 50")]
+    assert given["image_id"] == "large" and given["stream_bytes"] <= plain["stream_bytes"]
+    found = json.loads((report / "metrics.json").read_text())["with_boxes"]
+    assert found["pictures"] == 1 and 0.9 < found["bytes_ratio"] <= 1
+    assert found["gain_inside"] == pytest.approx(given["psnr_inside"] - plain["psnr_inside"])
+    assert found["loss_outside"] == pytest.approx(plain["psnr_outside"] - given["psnr_outside"])
+    assert log.figures["test/boxes_gain_inside"] == found["gain_inside"]
+
+
+def test_other_folders_get_a_report_of_their_own(stages: Path) -> None:
+    (stages / "more" / "deep").mkdir(parents=True)
+    for name in ("large", "small"):
+        shutil.copy(stages / "raw" / f"{name}.png", stages / "more" / "deep")
+    (stages / "more" / "notes.txt").write_text("no picture")
+    log = Log()
+    report = _evaluate(stages, log, extra_sets={"kodak": "more"}, codecs=["webp"])
+    assert {path.name for path in (report / "sets" / "kodak").iterdir()} == {*REPORT_FILES, "streams", "shown"}
+    metrics = json.loads((report / "metrics.json").read_text())
+    assert metrics["sets"]["kodak"] == json.loads((report / "sets" / "kodak" / "metrics.json").read_text())
+    assert metrics["sets"]["kodak"]["counts"]["pictures"] == 2 and metrics["counts"]["pictures"] == 3
+    assert log.figures["kodak/bpp"] == metrics["sets"]["kodak"]["model"]["bpp"]
+    assert "evaluation/sets/kodak/shown/deep-large_png/model.webp" in log.artifacts
+    curves = json.loads((report / "sets" / "kodak" / "classical.json").read_text())
+    assert {point["codec"] for point in curves} == {"jpeg", "webp"}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_without_pictures_is_one_line(stages: Path, there: bool) -> None:
+    if there:
+        (stages / "kodak").mkdir()
+    with pytest.raises(ConfigError, match=r"evaluate\.extra_sets\.kodak: kodak .*; correct it, or take it out"):
+        _evaluate(stages, extra_sets={"kodak": "kodak"})
+
+
+@pytest.mark.parametrize("name", ["balle", "balle-li-roi"])
+def test_an_interrupted_evaluation_goes_on_with_the_next_picture(
+    stages: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_model_folder(stages / "model", name=name, N=4)
+    hidden = (stages / "raw" / "small.png").rename(stages / "away.png")
+    with pytest.raises(StageError, match="picture small"):
+        _evaluate(stages)
+    hidden.rename(stages / "raw" / "small.png")
+    measured: list[str] = []
+    measure = ModelUnderTest.measure
+
+    def counting(self: ModelUnderTest, reference: Reference, *rest: object) -> PictureResult:
+        measured.append(reference.image_id)
+        return measure(self, reference, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ModelUnderTest, "measure", counting)
+    report = _evaluate(stages)
+    assert measured == ["small"]
+    assert {path.stem for path in (report / "streams").iterdir()} == set(SIZES)
+    _evaluate(stages)
+    assert len(measured) == 4, "a finished evaluation leaves nothing behind"
 
 
 def test_missing_model_names_the_command(stages: Path) -> None:
@@ -146,25 +225,31 @@ def test_jpeg_of_the_same_size_is_the_nearest_quality(stages: Path) -> None:
 
 
 def test_examples_reach_from_the_best_to_the_worst() -> None:
-    from evaluation.measurements import measurement
-
     names = "abcdef"
     own = [measurement(name, "balle", "", 0.8, 30.0 + index) for index, name in enumerate(names)]
     jpeg = [measurement(name, "jpeg", str(bpp), bpp, 30.0) for name in names for bpp in (0.4, 1.2)]
-    assert [m.image_id for m in choose_examples(own, jpeg, 3)] == ["f", "d", "a"]
-    assert len(choose_examples(own, jpeg, 20)) == 6
+    ranked = ranking.rank(own, jpeg)
+    assert [round(gain) for _, gain in ranked] == [5, 4, 3, 2, 1, 0]
+    order = [m for m, _ in ranked]
+    assert [m.image_id for m in ranking.spread(order, 3)] == ["f", "d", "a"]
+    assert [m.image_id for m in ranking.ends(order, 2)] == ["f", "e", "b", "a"]
+    assert len(ranking.spread(order, 20)) == len(ranking.ends(order, 5)) == 6
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"qualities": [101]}, "qualities: 101"),
         ({"jpeg_qualities": [0]}, "jpeg_qualities: 0"),
+        ({"codecs": ["gif"]}, "codecs: 'gif' is unknown: known are jpeg"),
+        ({"extra_sets": {"test": "kodak"}}, "extra_sets: 'test'"),
+        ({"extra_sets": {"../kodak": "kodak"}}, "extra_sets: '../kodak'"),
         ({"pictures_on_page": 0}, "pictures_on_page"),
         ({"device": "tpu"}, "device"),
     ],
 )
 def test_configuration_is_checked(values: dict[str, object], message: str) -> None:
-    section = {"jpeg_qualities": [50], "device": "auto", "pictures_on_page": 4, **values}
+    section = {**dataclasses.asdict(CONFIG), **values}
     with pytest.raises(ConfigError, match=message):
         from_mapping(EvaluationConfig, section, "evaluate")
 

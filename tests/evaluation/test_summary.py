@@ -1,10 +1,13 @@
 import json
+from typing import Any
 
 import pytest
 from evaluation.measurements import measurement
 
 from balle_li.evaluation.measurement import Measurement
-from balle_li.evaluation.summary import JpegComparison, summarise
+from balle_li.evaluation.model_under_test import PictureResult
+from balle_li.evaluation.summary import JpegComparison
+from balle_li.evaluation.summary import summarise as summarise_results
 
 LMBDA = 0.01
 
@@ -15,6 +18,10 @@ def _jpeg(image_id: str, better_by: float = 0.0) -> list[Measurement]:
         measurement(image_id, "jpeg", f"quality {bpp}", bpp, psnr + better_by, similarity, psnr, {"Cat": psnr - 1})
         for bpp, psnr, similarity in points
     ]
+
+
+def summarise(model: list[Measurement], jpeg: list[Measurement], lmbda: float, test_set: str) -> dict[str, Any]:
+    return summarise_results([PictureResult(own, (own,), None) for own in model], jpeg, lmbda, test_set)
 
 
 def _model(image_id: str, psnr: float = 31.0, bpp: float = 0.8) -> Measurement:
@@ -75,3 +82,21 @@ def test_without_boxes_and_ms_ssim() -> None:
     assert metrics["model"]["ms_ssim"] is metrics["model"]["psnr_inside"] is None
     assert metrics["jpeg"]["at_equal_ms_ssim"] == {"bpp": None, "bits_saved": None}
     assert any("not defined for pictures this small" in sentence for sentence in metrics["jpeg"]["verdict"])
+
+
+def test_a_curve_has_a_bd_rate_against_jpeg() -> None:
+    points = [(0.1, 24.0, 0.80), (0.4, 30.0, 0.94), (1.6, 36.0, 0.98)]
+    curve = tuple(measurement("a", "roi", f"quality {bpp}", bpp, psnr, same) for bpp, psnr, same in points)
+    metrics = summarise_results([PictureResult(curve[1], curve, None)], _jpeg("a"), LMBDA, "set")
+    for metric in ("psnr", "ms_ssim"):
+        found = metrics["bd_rate"][metric]
+        assert found["percent"] == pytest.approx(-50) and found["overlap"] == pytest.approx(1)
+        assert found["warning"] is None
+    assert metrics["model"]["bpp"] == 0.4
+    assert "bd_rate" not in summarise([_model("a")], _jpeg("a"), LMBDA, "set")
+
+
+def test_curves_that_hardly_overlap_carry_a_warning() -> None:
+    curve = tuple(measurement("a", "roi", f"quality {psnr}", 2 * (psnr - 30), psnr) for psnr in (34.0, 46.0))
+    found = summarise_results([PictureResult(curve[0], curve, None)], _jpeg("a"), LMBDA, "set")["bd_rate"]["psnr"]
+    assert found["percent"] is not None and "share only" in found["warning"]

@@ -62,6 +62,15 @@ def test_a_card_says_what_from_what_how_good_and_how_again(folders):
     assert "0123abcd" in card and "fedcba" in card
 
 
+def test_a_model_of_variable_rate_states_its_bd_rate_and_what_boxes_bring(folders):
+    percent = {"percent": -12.3, "overlap": 0.8, "warning": None}
+    more = {"bd_rate": {"psnr": percent}, "with_boxes": {"gain_inside": 1.25, "loss_outside": 0.75}}
+    (folders[2] / "metrics.json").write_text(json.dumps(METRICS | more))
+    card = write_card(*folders, ORIGIN)
+    assert "BD-rate by PSNR against JPEG: -12.3 %." in card and "MS-SSIM against" not in card
+    assert "at equal size: +1.25 dB inside them, -0.75 dB outside" in card
+
+
 def test_its_parameters_can_be_put_back_as_they_were(folders):
     (block,) = re.findall(r"```yaml\n(.*?)```", write_card(*folders, ORIGIN), re.S)
     assert yaml.safe_load(block) == PARAMETERS

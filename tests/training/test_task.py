@@ -1,5 +1,6 @@
 """What names a training, and the weights that it starts from."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -37,8 +38,9 @@ def test_the_fingerprint_tells_trainings_apart_but_not_where_they_run(task, conf
 
 def test_weights_to_start_from_count_by_what_they_are(task, tmp_path):
     first, second = task.new_model(), replace(task, seed=1).new_model()
-    for folder, model in (("a", first), ("copy of a", first), ("b", second)):
+    for folder, model in (("a", first), ("b", second)):
         save_weights(model, tmp_path / folder / CHECKPOINT_FILE, {"step": "3"})
+    shutil.copytree(tmp_path / "a", tmp_path / "copy of a")
     a, copy, b = (with_start(task, tmp_path / folder).fingerprint() for folder in ("a", "copy of a", "b"))
     assert a == copy and len({a, b, task.fingerprint()}) == 3
     assert with_start(task, tmp_path / "a" / CHECKPOINT_FILE).fingerprint() == a
@@ -55,9 +57,7 @@ def test_a_file_starts_a_model_as_its_folder_does(task, tmp_path):
 def test_weights_that_do_not_fit_are_one_line(task, tmp_path):
     save_weights(task.new_model(), tmp_path / CHECKPOINT_FILE, {})
     larger = replace(task, model=ModelConfig("balle", 16))
-    with pytest.raises(
-        TrainingError, match="balle with N = 8, not balle with N = 16; set model.name and model.N"
-    ) as caught:
+    with pytest.raises(TrainingError, match="balle with N = 8, not balle with N = 16") as caught:
         with_start(larger, tmp_path).new_model()
     assert "\n" not in str(caught.value)
     save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")

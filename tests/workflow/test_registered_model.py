@@ -92,7 +92,7 @@ def test_its_card_lies_beside_the_report(project):
 
 
 def test_the_first_champion_cannot_be_taken_back(project):
-    answer = project.run("python -m balle_li.tracking.rollback", check=False)
+    answer = project.run("PYTHONPATH=src python -m balle_li.tracking.rollback", check=False)
     assert answer.returncode == 1
     assert answer.stderr.strip().splitlines()[-1] == (
         "version 1 of balle-li is its first champion: there is no version to go back to"

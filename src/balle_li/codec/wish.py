@@ -1,5 +1,6 @@
 """What a user asks of a stream: a quality, regions that count more, or a size."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -56,18 +57,21 @@ def longest_within(size: int, change: NDArray[np.float32], stream: Callable[[Lev
     """The best stream of at most `size` bytes.
 
     Finds the highest even level, then how many rows of latents, from the top, take one level more: a difference of an
-    eighth of r that no eye sees. Raises BalleLiError where even the lowest level is too long.
+    eighth of r that no eye sees. Where the regions alone are too long, they keep what fits of their difference.
+    Raises BalleLiError where even the lowest level everywhere is too long.
     """
     rows = len(change)
+    lowest = -LIMIT - max(0, math.ceil(change.max() * STEPS))
+    highest = LIMIT - min(0, math.floor(change.min() * STEPS))
 
     def levels(step: int) -> Levels:
         level, raised = divmod(step, rows)
-        even = np.full(change.shape, level - LIMIT, np.float32)
+        even = np.full(change.shape, lowest + level, np.float32)
         even[:raised] += 1
         return to_levels(change + even / STEPS)
 
     # Steps rise row by row, so both searches are one.
-    low, high = 0, 2 * LIMIT * rows
+    low, high = 0, (highest - lowest) * rows
     best = stream(levels(low))
     if len(best) > size:
         raise BalleLiError(f"the picture takes at least {len(best)} bytes with this model; {size} are too few")

@@ -1,55 +1,31 @@
-"""Look at the curated pictures in FiftyOne's App: ``python -m balle_li.datasets.app``.
+"""The curated pictures in FiftyOne's App.
 
 Saved views show what was dropped and why. The App hands out any file of this machine to whoever can reach its port, so
 it listens on the loopback address only.
 """
 
-import argparse
 import contextlib
 import socket
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from balle_li.errors import BalleLiError, DatasetError
+from balle_li.errors import DatasetError
 
 ADDRESS = "127.0.0.1"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve the App until Ctrl-C. Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m balle_li.datasets.app", description="Look at the curated pictures."
-    )
-    parser.add_argument("--port", type=int, default=5151, help="default: %(default)s")
-    parser.add_argument("--raw", type=Path, default=Path("data/01_raw"), help="default: %(default)s")
-    parser.add_argument("--curated", type=Path, default=Path("data/02_curated"), help="default: %(default)s")
-    options = parser.parse_args(arguments)
-    try:
-        serve(options.raw, options.curated, options.port)
-    except BalleLiError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print()
-    return 0
-
-
-def serve(raw: Path, curated: Path, port: int) -> None:
-    """Open the curated set on `port` and wait for Ctrl-C.
-
-    Raises StageError: nothing was curated yet. Raises DatasetError: the port is taken, or a picture has disappeared.
-    """
-    _check_port(port)
-    dataset = open_curated(raw, curated)
+def serve(dataset: Any, port: int) -> None:
+    """Show a dataset of `open_curated` on `port` and wait for Ctrl-C. Raises DatasetError: the port is taken."""
+    check_port(port)
     from balle_li.datasets.fiftyone_database import connect
 
     kept = dataset.load_saved_view("kept")
     with contextlib.redirect_stdout(None):  # while the server starts, its client prints that it cannot connect yet
         session = connect().launch_app(dataset, view=kept, remote=True, address=ADDRESS, port=port, auto=False)
     print(
-        f"FiftyOne shows {len(kept)} kept pictures at http://{ADDRESS}:{port} and what was dropped in its saved views."
+        f"FiftyOne shows {len(kept)} kept pictures at http://{ADDRESS}:{port}; its saved views show what was dropped, "
+        "and on which test pictures models do worst."
     )
     print(f"Ctrl-C ends it. From another machine: ssh -L {port}:{ADDRESS}:{port} {socket.gethostname()}", flush=True)
     session.wait(-1)
@@ -94,13 +70,10 @@ def _pictures(raw: Path, manifest: Sequence[Any], dropped: Sequence[Any]) -> Ite
         yield Picture(row["image_id"], row["path"], [], None, {})
 
 
-def _check_port(port: int) -> None:
+def check_port(port: int) -> None:
+    """Raises DatasetError when another process listens on `port`."""
     with socket.socket() as probe, contextlib.suppress(OSError):
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((ADDRESS, port))
         return
     raise DatasetError(f"port {port} is taken: end what uses it, or choose another with --port")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

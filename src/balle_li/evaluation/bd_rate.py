@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 LEAST_OVERLAP = 0.5
-"""Below this share of the anchor's and test's common range of quality the figure says little."""
+"""Below this `overlap` the figure says little."""
 
 
 @dataclass(frozen=True)
 class BdRate:
     """`percent` is negative where the tested codec saves bits; None when it cannot be computed, for the stated reason.
 
-    `overlap` is the share of the two curves' whole range of quality that both of them cover, in [0, 1].
+    `overlap` is how much of the shorter curve's range of quality the other covers too, in [0, 1].
     """
 
     percent: float | None
@@ -33,8 +33,8 @@ def bd_rate(
     if min(len(anchor), len(test)) < 2:
         return BdRate(None, 0.0, "a curve needs two points of different quality")
     low, high = max(anchor[0][1], test[0][1]), min(anchor[-1][1], test[-1][1])
-    whole = max(anchor[-1][1], test[-1][1]) - min(anchor[0][1], test[0][1])
-    overlap = max(0.0, high - low) / whole
+    shorter = min(anchor[-1][1] - anchor[0][1], test[-1][1] - test[0][1])
+    overlap = max(0.0, high - low) / shorter
     if overlap == 0:
         return BdRate(None, 0.0, f"the curves share no quality: {_range(anchor)} and {_range(test)}")
     import bjontegaard
@@ -44,7 +44,8 @@ def bd_rate(
     percent = bjontegaard.bd_rate(*rates, *tested, method=method, require_matching_points=False, min_overlap=0)
     warning = None
     if overlap < LEAST_OVERLAP:
-        warning = f"the curves share only {overlap:.0%} of their range of quality: {_range(anchor)} and {_range(test)}"
+        ranges = f"{_range(anchor)} and {_range(test)}"
+        warning = f"the curves share only {overlap:.0%} of the shorter one's range of quality: {ranges}"
     return BdRate(float(percent), overlap, warning)
 
 

@@ -6,12 +6,16 @@ sets a quality, not a size: curves averaged at equal sizes per picture come out 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from PIL import Image, features
 from PIL import __version__ as pillow_version
 
 from balle_li.errors import ConfigError
+
+_JPEG_XL_PACKAGE = "pillow-jxl-plugin"
 
 Encode = Callable[[Image.Image, float, Path], None]
 Decode = Callable[[Path], Image.Image]
@@ -33,22 +37,44 @@ class ClassicalCodec:
     """Write an RGB picture to a file at a quality of the dial."""
     decode: Decode
     """Read the file back as an RGB picture."""
+    package: str | None = None
+    """What has to be installed for it with pip, where that is none of the project's requirements."""
+
+    def is_installed(self) -> bool:
+        """Whether its package, if it needs one, is there."""
+        try:
+            return self.package is None or bool(version(self.package))
+        except PackageNotFoundError:
+            return False
 
     def setting(self, quality: float) -> str:
         """The whole setting in words, such as `quality 32, 4:2:0`."""
         return self.dial.format(f"{quality:g}")
 
 
-def codec_names() -> list[str]:
-    """The names that `classical_codec` knows."""
+def known_names() -> list[str]:
+    """The names of all codecs, whether they can be had here or not."""
     return list(_CODECS)
 
 
+def codec_names() -> list[str]:
+    """The names of the codecs that can be had here."""
+    return [name for name, codec in _CODECS.items() if codec.is_installed()]
+
+
 def classical_codec(name: str) -> ClassicalCodec:
-    """The codec of that name. Raises ConfigError when there is none."""
+    """The codec of that name. Raises ConfigError when there is none, or when its package is not installed."""
     if name not in _CODECS:
         raise ConfigError(f"classical codec {name!r} is unknown: known are {', '.join(_CODECS)}")
-    return _CODECS[name]
+    codec = _CODECS[name]
+    if not codec.is_installed():
+        raise ConfigError(f"{codec.title} is left out: it needs `pip install {codec.package}`")
+    return codec
+
+
+def codec_title(name: str) -> str:
+    """How readers know a codec; the name itself where it is not one of these, as with a model's."""
+    return _CODECS[name].title if name in _CODECS else name
 
 
 def _decode_pillow(path: Path) -> Image.Image:
@@ -89,6 +115,20 @@ def _decode_hevc(path: Path) -> Image.Image:
     return image.convert("RGB")
 
 
+def _encode_jpeg_xl(image: Image.Image, quality: float, path: Path) -> None:
+    import_module("pillow_jxl")  # which teaches Pillow the format
+    image.save(path, "JXL", quality=int(quality), effort=7)
+
+
+def _decode_jpeg_xl(path: Path) -> Image.Image:
+    import_module("pillow_jxl")
+    return _decode_pillow(path)
+
+
+def _jpeg_xl_library() -> str:
+    return f"libjxl of pillow-jxl-plugin {version(_JPEG_XL_PACKAGE)}"
+
+
 def _pillow_library(feature: str) -> Callable[[], str]:
     return lambda: f"{feature} {features.version(feature)}, Pillow {pillow_version}"
 
@@ -127,6 +167,10 @@ _CODECS = {
         ClassicalCodec(
             "hevc", "HEVC intra", ".heic", "quality {}, preset slow, tune psnr, 4:4:4", (2, 6, 10, 15, 20, 30, 40, 50, 60),
             _hevc_library, _encode_hevc, _decode_hevc,
+        ),
+        ClassicalCodec(
+            "jpeg-xl", "JPEG XL", ".jxl", "quality {}, effort 7, 4:4:4", (5, 12, 20, 30, 40, 50, 60, 70, 80, 90),
+            _jpeg_xl_library, _encode_jpeg_xl, _decode_jpeg_xl, _JPEG_XL_PACKAGE,
         ),
     )
 }  # fmt: skip

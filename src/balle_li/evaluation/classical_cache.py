@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import math
 import tempfile
 import time
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ from PIL import Image
 from balle_li.errors import BalleLiError
 from balle_li.evaluation.classical import ClassicalCodec
 from balle_li.evaluation.measurement import Measurement, Reference, measure_decoded
-from balle_li.evaluation.metrics import Quality
 from balle_li.files import project_home, read_json, write_json
 
 FORMAT = 1
@@ -71,9 +69,6 @@ def _read(path: Path, key: str) -> Measurement | None:
         record = read_json(path)
         if record["key"] != key:
             return None
-        values = dict(record["measurement"])
-        measurement = Measurement(**values | {"quality": Quality(**values["quality"])})
-        figures = (measurement.bpp, measurement.compression_ratio, measurement.quality.mse, measurement.quality.psnr)
-        return measurement if all(math.isfinite(figure) for figure in figures) else None
+        return Measurement.from_values(record["measurement"])
     except (BalleLiError, ArithmeticError, KeyError, TypeError, ValueError):
         return None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from balle_li.boxes import Box, to_records
+from balle_li.errors import BalleLiError
 from balle_li.evaluation.metrics import Quality, bits_per_pixel, measure
 from balle_li.files import atomic_path
 
@@ -58,6 +60,18 @@ class Measurement:
     @property
     def compression_ratio(self) -> float:
         return self.source_bytes / self.stream_bytes
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> "Measurement":
+        """From what `dataclasses.asdict` made of one, by way of JSON.
+
+        Raises KeyError, TypeError, ValueError or ArithmeticError where the values are damaged.
+        """
+        measurement = cls(**{**values, "quality": Quality(**values["quality"])})
+        figures = (measurement.bpp, measurement.compression_ratio, measurement.quality.mse, measurement.quality.psnr)
+        if not all(math.isfinite(figure) for figure in figures):
+            raise ValueError(f"a figure of {measurement.image_id} is not finite")
+        return measurement
 
 
 def measure_decoded(
@@ -109,3 +123,15 @@ def write_measurements(path: Path, measurements: Iterable[Measurement]) -> None:
     table = pa.Table.from_pylist([to_record(measurement) for measurement in measurements], schema=schema())
     with atomic_path(path) as part:
         pq.write_table(table, part, compression="zstd")
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The rows of `pictures.parquet`. Raises BalleLiError when it is missing or damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        records: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise BalleLiError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    return records

@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw, ImageFont
 from balle_li.boxes import Box
 from balle_li.evaluation.classical import classical_codec
 from balle_li.evaluation.classical_cache import round_trip
-from balle_li.evaluation.curves import mean_curve
 from balle_li.evaluation.measurement import Measurement, Reference, measure_decoded
 from balle_li.evaluation.metrics import Quality
 from balle_li.files import atomic_path
@@ -35,23 +34,6 @@ class Example:
     bits: np.ndarray
     importance: np.ndarray | None
     step: int
-
-
-def choose_examples(model: Sequence[Measurement], jpeg: Sequence[Measurement], count: int) -> list[Measurement]:
-    """At most `count` of the model's measurements, from the most to the least gain in PSNR over JPEG of equal rate.
-
-    Both ends are among them, so that the page does not flatter. Where a rate lies outside JPEG's curve, JPEG's nearest
-    setting stands for it.
-    """
-
-    def gain(own: Measurement) -> float:
-        points = mean_curve("jpeg", (other for other in jpeg if other.image_id == own.image_id)).points
-        rates, qualities = [point.bpp for point in points], [point.psnr for point in points]
-        return own.quality.psnr - float(np.interp(own.bpp, rates, qualities))
-
-    ranked = sorted(model, key=gain, reverse=True)
-    chosen = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)
-    return [ranked[i] for i in chosen]
 
 
 def jpeg_of_size(
@@ -107,10 +89,10 @@ def _draw_row(page: Image.Image, draw: ImageDraw.ImageDraw, example: Example, to
         )
     bpp = example.bits / example.step**2
     top_bpp = max(float(np.quantile(bpp, 0.995)), 1e-9)
-    cells.append((_heat(bpp / top_bpp, example, size), f"0 – {top_bpp:.2f} bits per pixel", "dark: few, bright: many"))
+    cells.append((heat(bpp / top_bpp, example, size), f"0 – {top_bpp:.2f} bits per pixel", "dark: few, bright: many"))
     if example.importance is not None:
         share = float((example.importance > 0.5).mean())
-        cells.append((_heat(example.importance, example, size), "0 – 1", f"{share:.0%} above 0.5"))
+        cells.append((heat(example.importance, example, size), "0 – 1", f"{share:.0%} above 0.5"))
     for column, (picture, first, second) in enumerate(cells):
         left = _left(column)
         page.paste(picture, (left, top))
@@ -139,7 +121,7 @@ def _largest_first(boxes: Iterable[Box]) -> list[Box]:
     return sorted(boxes, key=lambda box: box.area, reverse=True)
 
 
-def _heat(values: np.ndarray, example: Example, size: tuple[int, int]) -> Image.Image:
+def heat(values: np.ndarray, example: Example, size: tuple[int, int]) -> Image.Image:
     """Values in [0, 1] in colour, cut to the picture: the latents may reach beyond its lower and right edge."""
     from matplotlib import colormaps
 

@@ -1,12 +1,14 @@
 """From single measurements to `metrics.json`: means, the comparison with JPEG, and the verdict in words."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, Literal
 
+from balle_li.evaluation.bd_rate import bd_rate
 from balle_li.evaluation.curves import RdCurve, RdPoint, mean_curve, mean_of
 from balle_li.evaluation.measurement import Measurement
+from balle_li.evaluation.model_under_test import PictureResult
 
 NAMES_IN_VERDICT = 8
 
@@ -88,15 +90,19 @@ class JpegComparison:
         return f"By {title} JPEG is better on {len(worse)} of {pictures}: {names}."
 
 
-def summarise(model: Sequence[Measurement], jpeg: Sequence[Measurement], lmbda: float, test_set: str) -> dict[str, Any]:
+def summarise(
+    model: Sequence[PictureResult], jpeg: Sequence[Measurement], lmbda: float, test_set: str
+) -> dict[str, Any]:
     """The whole of `metrics.json`. Figures are means over the pictures that have them, None where none has.
 
     Lists are for readers of the file; DVC's tables leave them out. rd_cost is J = lmbda·MSE + bpp with the squared error
-    on the 0–255 scale.
+    on the 0–255 scale. Models of variable rate have `bd_rate`, against JPEG, and, where pictures have boxes,
+    `with_boxes`; the other figures are theirs at the headline's quality.
     """
-    point = mean_curve(model[0].codec, model).points[0]
-    comparison = JpegComparison.of(model, jpeg)
-    return {
+    headline = [result.headline for result in model]
+    point = mean_curve(headline[0].codec, headline).points[0]
+    comparison = JpegComparison.of(headline, jpeg)
+    metrics = {
         "model": {
             "bpp": point.bpp,
             "psnr": point.psnr,
@@ -105,19 +111,55 @@ def summarise(model: Sequence[Measurement], jpeg: Sequence[Measurement], lmbda: 
             "psnr_inside": point.psnr_inside,
             "psnr_outside": point.psnr_outside,
             "compression_ratio": point.compression_ratio,
-            "encode_ms": 1000 * fmean(m.encode_seconds for m in model),
-            "decode_ms": 1000 * fmean(m.decode_seconds for m in model),
-            "rd_cost": fmean(lmbda * m.quality.mse + m.bpp for m in model),
+            "encode_ms": 1000 * fmean(m.encode_seconds for m in headline),
+            "decode_ms": 1000 * fmean(m.decode_seconds for m in headline),
+            "rd_cost": fmean(lmbda * m.quality.mse + m.bpp for m in headline),
         },
         "jpeg": comparison.record(),
-        "per_class": _per_class(model, jpeg),
+        "per_class": _per_class(headline, jpeg),
         "counts": {
-            "pictures": len(model),
-            "pictures_with_boxes": sum(m.quality.psnr_inside is not None for m in model),
-            "pictures_without_ms_ssim": sum(m.quality.ms_ssim is None for m in model),
-            "classes": len({label for m in model for label in m.quality.psnr_by_class}),
+            "pictures": len(headline),
+            "pictures_with_boxes": sum(m.quality.psnr_inside is not None for m in headline),
+            "pictures_without_ms_ssim": sum(m.quality.ms_ssim is None for m in headline),
+            "classes": len({label for m in headline for label in m.quality.psnr_by_class}),
         },
         "test_set": test_set,
+    }
+    curve = model_curve(model)
+    if len(curve.points) > 1:
+        metrics["bd_rate"] = _bd_rates(comparison.jpeg, curve)
+    with_boxes = [(result.headline, result.with_boxes) for result in model if result.with_boxes is not None]
+    if with_boxes:
+        metrics["with_boxes"] = _with_boxes(with_boxes)
+    return metrics
+
+
+def model_curve(model: Sequence[PictureResult]) -> RdCurve:
+    """The model's mean curve over the pictures; one point for a model of one rate."""
+    return mean_curve(model[0].headline.codec, [measurement for result in model for measurement in result.curve])
+
+
+def _bd_rates(anchor: RdCurve, curve: RdCurve) -> dict[str, Any]:
+    found = {
+        "psnr": bd_rate(anchor.values("psnr"), curve.values("psnr")),
+        "ms_ssim": bd_rate(anchor.values("ms_ssim_db"), curve.values("ms_ssim_db")),
+    }
+    return {metric: asdict(result) for metric, result in found.items()}
+
+
+def _with_boxes(pairs: Sequence[tuple[Measurement, Measurement]]) -> dict[str, Any]:
+    """What it brings to give the encoder the boxes, at equal size: means over the pictures that have boxes, in dB."""
+
+    def gain(metric: str) -> float | None:
+        values = [(getattr(after.quality, metric), getattr(before.quality, metric)) for before, after in pairs]
+        return mean_of(after - before for after, before in values if after is not None and before is not None)
+
+    outside = gain("psnr_outside")
+    return {
+        "pictures": len(pairs),
+        "gain_inside": gain("psnr_inside"),
+        "loss_outside": None if outside is None else -outside,
+        "bytes_ratio": fmean(after.stream_bytes / before.stream_bytes for before, after in pairs),
     }
 
 

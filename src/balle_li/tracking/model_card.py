@@ -112,9 +112,26 @@ def _figures(metrics: Mapping[str, Any]) -> str:
         [title, _number(model.get(name), form), _number(beside.get(name), form)]
         for name, (title, form) in names.items()
     ]
-    verdict = "\n".join(f"- {sentence}" for sentence in metrics["jpeg"]["verdict"])
+    verdict = "\n".join(f"- {sentence}" for sentence in [*metrics["jpeg"]["verdict"], *_of_variable_rate(metrics)])
     table = _table(["mean of the test pictures", "model", "JPEG at the same bpp"], rows)
     return f"{metrics['counts']['pictures']} test pictures (set `{metrics['test_set']}`).\n\n{table}\n\n{verdict}"
+
+
+def _of_variable_rate(metrics: Mapping[str, Any]) -> list[str]:
+    """What only models of variable rate have: a curve, and pictures that were given their boxes."""
+    sentences = []
+    for metric, title in (("psnr", "PSNR"), ("ms_ssim", "MS-SSIM")):
+        found = metrics.get("bd_rate", {}).get(metric, {})
+        if found.get("percent") is not None:
+            warning = f" ({found['warning']})" if found.get("warning") else ""
+            sentences.append(f"BD-rate by {title} against JPEG: {found['percent']:+.1f} %{warning}.")
+    boxes = metrics.get("with_boxes", {})
+    if boxes.get("gain_inside") is not None and boxes.get("loss_outside") is not None:
+        sentences.append(
+            f"Given the boxes, at equal size: {boxes['gain_inside']:+.2f} dB inside them, "
+            f"{-boxes['loss_outside']:+.2f} dB outside."
+        )
+    return sentences
 
 
 def _limits(folder: ModelFolder, metrics: Mapping[str, Any]) -> str:
@@ -128,7 +145,7 @@ def _limits(folder: ModelFolder, metrics: Mapping[str, Any]) -> str:
     if worst:
         named = ", ".join(f"{entry['label']} {entry['psnr']:.1f} dB" for entry in worst)
         limits.append(f"The classes with the lowest PSNR: {named}.")
-    if folder.description["tables"]["y"].get("kind") == "factorized":
+    if not folder.conditional:
         limits.append(f"One rate, that of lmbda {folder.description['lmbda']:g}: for other rates train other models.")
     return "\n".join(f"- {limit}" for limit in limits)
 

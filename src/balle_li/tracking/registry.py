@@ -39,20 +39,21 @@ def register(
     points = tuple(read_json(evaluation / "rd_curve.json"))
     new = Candidate(version, float(description["lmbda"]), float(figures["rd_cost"]), str(metrics["test_set"]), points)
     costs = {**figures, "megabytes": _megabytes(model_folder)}
+    tags = {**new.tags(), "model": description["name"]}
+    tags |= {key: repr(costs[key]) for key in (*HEADLINE, "megabytes") if costs.get(key) is not None}
+    for key, value in tags.items():  # before it may become the champion, which the next one is compared with
+        client.set_model_version_tag(name, version, key, value)
+    client.update_model_version(name, version, description=_description(card))
     with database_lock():
         champion = find_champion(name)
         decision = decide(new, champion, costs, config, compare)
-        if decision.alias == CHAMPION:
+        promoted = decision.alias == CHAMPION
+        client.set_model_version_tag(name, version, "promoted", str(promoted).lower())
+        aliases.write_reason(client, name, version, decision.reason)
+        if promoted:
             aliases.crown(client, name, version)
         elif decision.alias == CHALLENGER:
             aliases.challenge(client, name, version)
-    promoted = decision.alias == CHAMPION
-    tags = {**new.tags(), "model": description["name"], "promoted": str(promoted).lower()}
-    tags |= {key: repr(costs[key]) for key in (*HEADLINE, "megabytes") if costs.get(key) is not None}
-    for key, value in tags.items():
-        client.set_model_version_tag(name, version, key, value)
-    client.update_model_version(name, version, description=_description(card))
-    aliases.write_reason(client, name, version, decision.reason)
     return {
         "name": name,
         "version": version,
@@ -85,6 +86,15 @@ def model_path(uri: str) -> Path:
     if len(descriptions) != 1:
         raise TrackingError(f"{uri} is not one of this project's codecs; `mlflow ui` shows what is registered")
     return descriptions[0].parent
+
+
+def model_of_run(run_id: str) -> Path:
+    """The model folder that a run registered last. Raises TrackingError when it registered none."""
+    found = connect().MlflowClient().search_model_versions(f"run_id = '{run_id}'")
+    if not found:
+        raise TrackingError(f"run {run_id} registered no model")
+    last = max(found, key=lambda version: int(version.version))
+    return model_path(f"models:/{last.name}/{last.version}")
 
 
 def _megabytes(model_folder: Path) -> float:

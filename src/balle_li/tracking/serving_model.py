@@ -1,9 +1,10 @@
 """The codec as MLflow serves it: a pyfunc made from this file and a model folder, with nothing pickled.
 
 Input: a table with one column `data` of bytes, pictures (any format Pillow reads) to compress or streams to
-decompress. Output: the same column, with streams or PNG pictures. The parameter `operation` says which; `quality`
-(0 to 100) and `boxes` (JSON: [{"xmin": 0.1, "ymin": 0.2, "xmax": 0.5, "ymax": 0.9}, …], shares of the picture) ask a
-model of variable rate for a quality, and for more of it inside boxes, in every picture of the table.
+decompress. Output: the same column, with streams or PNG pictures. The parameter `operation` says which. Of a model of
+variable rate `quality` (0 to 100) asks for a quality and `boxes` for more of it inside boxes, in every picture of the
+table: JSON, [{"xmin": 0.1, "ymin": 0.2, "xmax": 0.5, "ymax": 0.9, "weight": 1.0}, …] in shares of the upright picture,
+where weight, how much the box counts, may be left out.
 """
 
 import io
@@ -82,7 +83,9 @@ def _wishes(params: dict[str, Any]) -> dict[str, Any]:
         wishes["quality"] = float(params["quality"])
     if params.get("boxes"):
         try:
-            wishes["boxes"] = [Box(**{"label": "", **box}) for box in json.loads(params["boxes"])]
+            named = {str(number): dict(box) for number, box in enumerate(json.loads(params["boxes"]))}
+            wishes["class_weights"] = {label: float(box.pop("weight", 1.0)) for label, box in named.items()}
+            wishes["boxes"] = [Box(label, **box) for label, box in named.items()]
         except (TypeError, ValueError):
             raise BalleLiError(
                 'boxes must be JSON such as [{"xmin": 0.1, "ymin": 0.2, "xmax": 0.5, "ymax": 0.9}]'

@@ -46,6 +46,9 @@ class Curves(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._time = time.monotonic()
+        if self.config.init_from is not None and trainer.global_step == 0 and self.validation is not None:
+            assert isinstance(pl_module, TrainingModule)
+            self._validate(0, trainer, pl_module)  # weights that are as good as any that follow are kept
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         step = trainer.global_step

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import balle_li
 from balle_li.codec.model_folder import FORMAT, ModelFolder
 from balle_li.codec.tables import PRECISION, integer_frequencies
 from balle_li.models.balle_li_roi import BalleLiRoi
@@ -17,6 +16,7 @@ from balle_li.models.base import CompressionModel
 from balle_li.models.entropy import EntropyBottleneck
 from balle_li.training.integer_export import FRACTION_BITS, conditional_parts
 from balle_li.training.layer_export import layer, weights
+from balle_li.version import __version__
 
 TAIL_MASS = 1e-6  # share of a latent's values, by the model, that its table leaves to the escape
 SEARCH_RADIUS = 1e5  # of the bisection, as in CompressAI
@@ -50,7 +50,7 @@ def model_folder(model: CompressionModel, lmbda: float, training: dict[str, Any]
         "N": model.N,
         "downsampling": model.downsampling,
         "lmbda": lmbda,
-        "created_with": balle_li.__version__,
+        "created_with": __version__,
         "networks": networks,
         "tables": tables,
         "training": training,

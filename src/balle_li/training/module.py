@@ -80,6 +80,6 @@ class TrainingModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         weights = [weight for weight in self.model.parameters() if weight.requires_grad]
-        optimizer = torch.optim.Adam(weights, lr=self.config.lr, fused=self.device.type in ("cpu", "cuda"))
+        optimizer = torch.optim.Adam(weights, lr=self.config.highest_lr, fused=self.device.type in ("cpu", "cuda"))
         shares = schedule(self.config.schedule, self.config.steps, self.config.warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, shares), "interval": "step"}}

@@ -1,7 +1,8 @@
 """Pillow reads and writes .bli files: `Image.open("photo.bli")`, `image.save("photo.bli")`.
 
-Both use the default model (`locate.py`); `image.save` takes another as `model=folder`, and `device`, `strip`, `exif` and
-`icc_profile` besides. Registering costs next to nothing; torch is imported when a picture is first decoded or saved.
+Saving uses the default model (`locate.py`), or another as `model=folder`; it takes `device`, `strip`, `exif` and
+`icc_profile`, and `quality`, `boxes`, `class_weights`, `importance` and `target_bytes` as `Codec.compress` does. Registering
+costs next to nothing; torch is imported when a picture is first decoded or saved.
 """
 
 from typing import IO, Any
@@ -9,10 +10,11 @@ from typing import IO, Any
 from PIL import Image, ImageFile
 
 from balle_li.codec.bitstream import MAGIC, Stream
-from balle_li.codec.locate import default_codec
+from balle_li.interfaces.locate import decoding_codec, default_codec
 
 FORMAT = "BLI"
 EXTENSION = ".bli"
+_WISHES = ("quality", "boxes", "class_weights", "importance", "target_bytes")
 
 
 class BliImageFile(ImageFile.ImageFile):
@@ -32,7 +34,7 @@ class BliImageFile(ImageFile.ImageFile):
 
     def load(self) -> Any:
         if self._im is None:
-            decoded = default_codec().decompress(self._data)
+            decoded = decoding_codec(self._data).decompress(self._data)
             self.info.update(decoded.info)
             self.im, self._data = decoded.im, b""
             if self.fp is not None and self._exclusive_fp:
@@ -62,4 +64,5 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
             key: value.tobytes() if isinstance(value, Image.Exif) else value for key, value in metadata.items()
         }
     codec = default_codec(options.get("model"), options.get("device", "auto"))
-    file.write(codec.compress(image, strip=options.get("strip", False)))
+    wishes = {name: options[name] for name in _WISHES if name in options}
+    file.write(codec.compress(image, strip=options.get("strip", False), **wishes))

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 from tiny_model import tiny_model_folder
 
-from balle_li.codec import cli
+from balle_li.boxes import Box
 from balle_li.codec.codec import Codec
-from balle_li.codec.locate import default_codec
+from balle_li.interfaces import cli
+from balle_li.interfaces.locate import default_codec
 
 
 @pytest.fixture
@@ -175,7 +176,7 @@ def test_info_and_models_tell_the_facts(folder, run):
 
 def test_the_command_imports_nothing_heavy_but_torch(folder):
     program = (
-        "import sys\nfrom balle_li.codec import cli\nassert 'torch' not in sys.modules\n"
+        "import sys\nfrom balle_li.interfaces import cli\nassert 'torch' not in sys.modules\n"
         "sys.argv = ['balle-li', 'compress', 'photos/a.png', 'a.bli']\n"
         "try:\n    cli.main()\nexcept SystemExit as leaving:\n    assert not leaving.code\n"
         "heavy = {'compressai', 'lightning', 'mlflow', 'pandas', 'scipy', 'torchvision', 'kedro', 'matplotlib'}\n"
@@ -184,3 +185,54 @@ def test_the_command_imports_nothing_heavy_but_torch(folder):
     environment = {"PYTHONPATH": ":".join(sys.path), "BALLE_LI_MODEL": str(folder / "model")}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True, cwd=folder)
     assert (folder / "a.bli").is_file()
+
+
+@pytest.fixture
+def variable(folder, monkeypatch):
+    """The default model is one of variable rate."""
+    monkeypatch.setenv("BALLE_LI_MODEL", str(tiny_model_folder(folder / "roi", "balle-li-roi")))
+    default_codec.cache_clear()
+    return Codec.load(folder / "roi")
+
+
+def test_quality_size_and_regions(folder, run, variable):
+    image = picture(0)
+    for options, wishes in (
+        (["--quality", 80], {"quality": 80}),
+        (["--target-size", "130"], {"target_bytes": 130}),
+        (["--target-bpp", 1.0], {"target_bytes": 150}),
+        (["--boxes", "4,3,20,15"], {"boxes": [Box("", 0.1, 0.1, 0.5, 0.5)]}),
+    ):
+        assert run("compress", "photos/a.png", "a.bli", "--force", *options) == (0, b"", "")
+        assert (folder / "a.bli").read_bytes() == variable.compress(image, **wishes)
+    Image.new("L", (4, 3), 192).save(folder / "map.png")
+    assert run("compress", "photos/a.png", "a.bli", "--force", "--importance", "map.png")[0] == 0
+    assert (folder / "a.bli").read_bytes() == variable.compress(image, importance=np.ones((1, 1)))
+
+
+def test_info_shows_the_quality(folder, run, variable):
+    run("compress", "photos/a.png", "a.bli", "--quality", 75)
+    assert json.loads(run("info", "a.bli", "--json")[1])["quality"] == 75
+    run("compress", "photos/a.png", "b.bli", "--boxes", "0,0,20,20")
+    assert json.loads(run("info", "b.bli", "--json")[1])["quality"] == "by region"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--target-size", "5"], "takes at least"),
+        (["--boxes", "1,2,3"], "not x0,y0,x1,y1"),
+        (["--boxes", "900,900,999,999"], "outside the picture"),
+        (["--quality", "50", "--target-size", "9k"], "give one of"),
+        (["--importance", "nowhere.png"], "not a picture"),
+    ],
+)
+def test_wishes_that_cannot_be_met_are_one_line(folder, run, variable, options, words):
+    code, _, errors = run("compress", "photos/a.png", "a.bli", *options)
+    assert code == 1 and words in errors and errors.count("\n") == 1
+    assert not (folder / "a.bli").exists()
+
+
+def test_a_model_of_one_rate_says_so(folder, run):
+    code, _, errors = run("compress", "photos/a.png", "a.bli", "--quality", "50")
+    assert code == 1 and "balle has one rate" in errors

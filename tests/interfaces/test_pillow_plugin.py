@@ -8,9 +8,9 @@ from PIL import Image
 from tiny_model import tiny_model_folder
 
 from balle_li.codec.codec import Codec
-from balle_li.codec.locate import default_codec
-from balle_li.codec.pillow_plugin import register
-from balle_li.errors import BalleLiError, BitstreamError
+from balle_li.errors import BitstreamError
+from balle_li.interfaces.locate import default_codec
+from balle_li.interfaces.pillow_plugin import register
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_opening_needs_no_model_and_loading_says_what_is_missing(model, tmp_path
     monkeypatch.chdir(tmp_path)
     opened = Image.open(tmp_path / "photo.bli")
     assert opened.size == (40, 30)
-    with pytest.raises(BalleLiError, match="no model"):
+    with pytest.raises(BitstreamError, match="name its folder"):
         opened.load()
 
 
@@ -80,7 +80,5 @@ def test_damaged_files_raise_on_opening(model, tmp_path):
 
 
 def test_registering_imports_no_torch():
-    program = (
-        "import sys; from balle_li.codec.pillow_plugin import register; register(); sys.exit('torch' in sys.modules)"
-    )
+    program = "import sys; from balle_li.interfaces.pillow_plugin import register; register(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0

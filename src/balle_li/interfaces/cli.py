@@ -29,7 +29,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         help="Model folder, or models:/NAME@ALIAS in MLflow's registry. "
-        "Default: $BALLE_LI_MODEL, else data/04_models/model of this project.",
+        "Default: $BALLE_LI_MODEL, else the model that ships with balle-li; to decompress also data/04_models/model.",
         show_default=False,
     ),
 ]
@@ -41,6 +41,30 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist
 @app.command()
 def compress(
     paths: Paths,
+    quality: Annotated[
+        float | None, typer.Option(min=0, max=100, help="0 to 100, 50 unless told.", show_default=False)
+    ] = None,
+    target_bpp: Annotated[
+        float | None, typer.Option(help="The best quality within so many bits per pixel.", show_default=False)
+    ] = None,
+    target_size: Annotated[
+        str | None, typer.Option(help="The best quality within a size: 12000, 12k, 1.5M bytes.", show_default=False)
+    ] = None,
+    boxes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A region that counts more, x0,y0,x1,y1[,weight], in pixels, or as shares of the picture where none "
+            "exceeds 1; or a JSON file with a list of them. Several times if need be.",
+            show_default=False,
+        ),
+    ] = None,
+    importance: Annotated[
+        str | None,
+        typer.Option(
+            help="A grey picture, stretched over the picture: 128 changes nothing, lighter counts more, darker less.",
+            show_default=False,
+        ),
+    ] = None,
     model: Model = None,
     device: Device = "auto",
     workers: Workers = 1,
@@ -48,9 +72,11 @@ def compress(
     force: Force = False,
 ) -> None:
     """Compress pictures to .bli files."""
-    from balle_li.codec.batch import run_compress
+    from balle_li.interfaces.batch import run_compress
+    from balle_li.interfaces.wishes import read_wishes
 
-    _finish(run_compress(paths, model, device, workers, strip, force))
+    wishes = read_wishes(quality, target_bpp, target_size, boxes or [], importance)
+    _finish(run_compress(paths, model, device, workers, strip, force, wishes))
 
 
 @app.command()
@@ -69,7 +95,7 @@ def decompress(
     force: Force = False,
 ) -> None:
     """Decompress .bli files to pictures."""
-    from balle_li.codec.batch import run_decompress
+    from balle_li.interfaces.batch import run_decompress
 
     _finish(run_decompress(paths, model, device, workers, format, force))
 
@@ -82,7 +108,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Show what a .bli file holds; needs no model."""
-    from balle_li.codec.batch import describe_stream
+    from balle_li.interfaces.batch import describe_stream
 
     failed = 0
     for path in paths:
@@ -107,8 +133,8 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Show models: their name, fingerprint and size."""
-    from balle_li.codec.locate import model_folder
     from balle_li.codec.model_folder import ModelFolder
+    from balle_li.interfaces.locate import model_folder
 
     failed = 0
     addresses: list[str | None] = [*names] if names else [None]

@@ -12,10 +12,12 @@ import typer
 from PIL import Image, UnidentifiedImageError
 
 from balle_li.codec.bitstream import Section, Stream
-from balle_li.codec.locate import default_codec
-from balle_li.codec.pillow_plugin import EXTENSION
 from balle_li.errors import BalleLiError
 from balle_li.files import write_bytes
+from balle_li.importance import STEPS, r_to_quality
+from balle_li.interfaces.locate import decoding_codec, default_codec
+from balle_li.interfaces.pillow_plugin import EXTENSION
+from balle_li.interfaces.wishes import Wishes
 from balle_li.progress import progress
 
 STANDARD = "-"
@@ -27,7 +29,9 @@ Job = tuple[str, str]
 Conversion = Callable[[bytes, str], bytes]
 
 
-def run_compress(paths: Sequence[str], model: str | None, device: str, workers: int, strip: bool, force: bool) -> int:
+def run_compress(
+    paths: Sequence[str], model: str | None, device: str, workers: int, strip: bool, force: bool, wishes: Wishes
+) -> int:
     """Compress every source; returns how many failed. Raises typer.BadParameter: the paths make no sense."""
     Image.init()
     jobs = plan(paths, set(Image.registered_extensions()) - {EXTENSION}, EXTENSION, lambda suffix: suffix == EXTENSION)
@@ -35,7 +39,7 @@ def run_compress(paths: Sequence[str], model: str | None, device: str, workers: 
 
     def convert(data: bytes, destination: str) -> bytes:
         with Image.open(io.BytesIO(data)) as image:
-            return codec.compress(image, strip=strip)
+            return codec.compress(image, strip=strip, **wishes.of(image))
 
     return _run(jobs, convert, "Compressing", workers, force)
 
@@ -50,10 +54,9 @@ def run_decompress(
     if by_suffix.get(suffix) not in Image.SAVE:
         raise typer.BadParameter(f"{picture_format} is not a picture format that can be written")
     jobs = plan(paths, {EXTENSION}, suffix, lambda name: name != EXTENSION and by_suffix.get(name) in Image.SAVE)
-    codec = default_codec(model, device)
 
     def convert(data: bytes, destination: str) -> bytes:
-        image = codec.decompress(data)
+        image = decoding_codec(data, model, device).decompress(data)
         chosen = suffix if picture_format or destination == STANDARD else Path(destination).suffix.lower()
         metadata = {key: image.info[key] for key in ("exif", "icc_profile") if key in image.info}
         buffer = io.BytesIO()
@@ -68,6 +71,8 @@ def describe_stream(path: str) -> dict[str, Any]:
     with _named(path):
         data = _read(path)
         stream = Stream.unpack(data)
+    r = stream.sections.get(Section.IMPORTANCE)
+    quality = None if r is None else _quality(r)
     names = {int(tag): tag.name.lower() for tag in Section}
     sections = {names.get(tag, f"unknown {tag}"): len(content) for tag, content in stream.sections.items()}
     return {
@@ -76,10 +81,18 @@ def describe_stream(path: str) -> dict[str, Any]:
         "height": stream.height,
         "mode": stream.mode,
         "model": stream.fingerprint.hex(),
+        **({} if quality is None else {"quality": quality}),
         "bytes": len(data),
         "bpp": round(8 * len(data) / (stream.width * stream.height), 4),
         "sections": sections | {"container": len(data) - sum(sections.values())},
     }
+
+
+def _quality(r: bytes) -> float | str:
+    """The quality that an even importance was coded at."""
+    if len(r) != 1:
+        return "by region"
+    return round(r_to_quality(int.from_bytes(r, "little", signed=True) / STEPS), 1)
 
 
 def plan(paths: Sequence[str], suffixes: set[str], suffix: str, is_destination: Callable[[str], bool]) -> list[Job]:

@@ -1,0 +1,121 @@
+"""The weights that ship, on Kodak, through real files: beside classical codecs and the published learned ones.
+
+python benchmarks/kodak.py [--model FOLDER] [--pictures FOLDER] [--limit N] [--out FOLDER] [--yardstick NAME=FOLDER …]
+
+Prints the rate–distortion table and the BD-rates, and writes kodak.json and kodak.png to --out. A yardstick is further
+model folders; those of one NAME, each of one rate, make one curve.
+"""
+
+import argparse
+import math
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from published import TITLES, published_curves
+
+from balle_li.codec.codec import Codec
+from balle_li.datasets.pictures import read_picture
+from balle_li.evaluation.bd_rate import bd_rate
+from balle_li.evaluation.classical import classical_codec
+from balle_li.evaluation.classical_cache import default_cache, measure_classical
+from balle_li.evaluation.curves import RdCurve, mean_curve
+from balle_li.evaluation.measurement import Measurement, Reference, measure_decoded
+from balle_li.evaluation.rd_plot import plot_rd
+from balle_li.files import write_bytes, write_json
+from balle_li.progress import progress
+from balle_li.released import MODEL_FOLDER
+
+ROOT = Path(__file__).resolve().parents[1]
+CLASSICAL = ("jpeg", "webp", "avif", "hevc")
+KODAK = 24
+QUALITIES = tuple(range(0, 101, 10))
+OURS = "balle-li-roi"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="model folder; default: the one that ships")
+    parser.add_argument("--pictures", type=Path, default=ROOT.parent / "shared" / "kodak", help="PNG pictures")
+    parser.add_argument("--limit", type=int, default=KODAK, help="how many, spread evenly over the folder")
+    parser.add_argument("--out", type=Path, default=Path("."), help="where kodak.json and kodak.png go")
+    parser.add_argument("--yardstick", action="append", default=[], metavar="NAME=FOLDER")
+    arguments = parser.parse_args()
+    paths = sorted(arguments.pictures.glob("*.png"))
+    if not paths:
+        sys.exit(f"{arguments.pictures} holds no PNG pictures; name the folder of the Kodak pictures")
+    chosen = np.linspace(0, len(paths) - 1, min(arguments.limit, len(paths))).round().astype(int)
+    references = [
+        Reference(paths[i].stem, np.asarray(read_picture(paths[i])), (), paths[i].stat().st_size) for i in chosen
+    ]
+    curves = measure(references, arguments.model, [given.split("=", 1) for given in arguments.yardstick])
+    report(curves, len(references), arguments.out)
+
+
+def measure(references: list[Reference], model: Path, yardsticks: list[list[str]]) -> dict[str, RdCurve]:
+    """The mean curves of the model, the yardsticks and the classical codecs."""
+    codecs = [(OURS, Codec.load(model, "cpu"))] + [(name, Codec.load(folder, "cpu")) for name, folder in yardsticks]
+    measured: list[Measurement] = []
+    with progress("Kodak", len(references), "pictures") as advance, tempfile.TemporaryDirectory() as folder:
+        for reference in references:
+            for name, codec in codecs:
+                for quality in QUALITIES if codec.variable_rate else (None,):
+                    measured.append(through_a_file(reference, name, codec, quality, Path(folder) / "picture.bli"))
+            for name in CLASSICAL:
+                classical = classical_codec(name)
+                for setting in classical.qualities:
+                    measured.append(measure_classical(reference, classical, setting, {}, default_cache()))
+            advance(1)
+    return {name: mean_curve(name, measured) for name in dict.fromkeys(m.codec for m in measured)}
+
+
+def through_a_file(reference: Reference, name: str, codec: Codec, quality: float | None, path: Path) -> Measurement:
+    image = Image.fromarray(reference.pixels)
+    start = time.perf_counter()
+    write_bytes(path, codec.compress(image, quality=quality))
+    encoded = time.perf_counter()
+    decoded = np.asarray(codec.decompress(path.read_bytes()))
+    seconds = encoded - start, time.perf_counter() - encoded
+    setting = f"lmbda {codec.description['lmbda']:g}" if quality is None else f"quality {quality}"
+    return measure_decoded(reference, name, setting, decoded, path.stat().st_size, seconds, {})
+
+
+def report(curves: dict[str, RdCurve], pictures: int, out: Path) -> None:
+    """Print the tables; write kodak.json and kodak.png."""
+    print(f"{'codec':14} {'setting':40} {'bpp':>7} {'PSNR':>6} {'MS-SSIM':>8}")
+    for name, curve in curves.items():
+        for point in curve.points:
+            ms_ssim = math.nan if point.ms_ssim is None else point.ms_ssim
+            print(f"{name:14} {point.setting:40} {point.bpp:7.4f} {point.psnr:6.2f} {ms_ssim:8.4f}")
+    beside = {name: curve for name, curve in curves.items() if name != OURS}
+    if pictures == KODAK:  # the published figures are means of them all
+        beside |= published_curves()
+    rates = {name: bd_rates(curve, curves[OURS]) for name, curve in beside.items()}
+    print(f"\nBD-rate of {OURS} against\n{'codec':14} {'PSNR':>8} {'MS-SSIM':>8}")
+    for name, (by_psnr, by_ms_ssim) in rates.items():
+        print(f"{name:14} {percent(by_psnr):>8} {percent(by_ms_ssim):>8}")
+    records = [record for curve in curves.values() for record in curve.records()]
+    figures = {"pictures": pictures, "bd_rate": rates, "points": records}
+    write_json(out / "kodak.json", figures)
+    titles = TITLES | {name: classical_codec(name).title for name in CLASSICAL} | {OURS: "Balle-Li, one model"}
+    classical = [curve for name, curve in beside.items() if name in CLASSICAL or name in TITLES]
+    models = [curve for name, curve in curves.items() if name not in CLASSICAL]
+    notes = [f"Files, header and all; mean of {pictures} pictures."]
+    plot_rd(models, classical, titles, "Kodak: one model, every rate", notes, out / "kodak.png")
+
+
+def bd_rates(anchor: RdCurve, test: RdCurve) -> tuple[float | None, float | None]:
+    """In per cent, by PSNR and by MS-SSIM in dB."""
+    by_psnr, by_ms_ssim = (bd_rate(anchor.values(m), test.values(m)).percent for m in ("psnr", "ms_ssim_db"))
+    return by_psnr, by_ms_ssim
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.1f} %"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""What boxes buy: quality inside and outside labelled boxes, at equal file size, with and without boxes given.
+
+python benchmarks/regions.py [--model FOLDER] [--photos FOLDER] [--quality Q] [--out FOLDER]
+
+PHOTOS is laid out as Open Images (images/test, metadata/v5/test-annotations-bbox.csv, as the loader's mirror serves
+them). Each picture is coded plainly at the quality, and again with its boxes at several weights, to the same number of
+bytes. PSNR is of the mean squared error over the pixels inside, or outside, the boxes of a picture; means over pictures.
+The last line takes for each picture the largest weight that costs it at most 1 dB outside: boxes that cover little of a
+picture can be given more than boxes that cover most of it.
+"""
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from balle_li.boxes import Box
+from balle_li.codec.codec import Codec
+from balle_li.datasets.pictures import read_picture
+from balle_li.evaluation.metrics import Quality
+from balle_li.evaluation.metrics import measure as measure_quality
+from balle_li.files import write_json
+from balle_li.progress import progress
+from balle_li.released import MODEL_FOLDER
+
+ROOT = Path(__file__).resolve().parents[1]
+WEIGHTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+MOST_LOST_OUTSIDE = 1.0  # dB
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="model folder; default: the one that ships")
+    parser.add_argument("--photos", type=Path, default=ROOT.parent / "shared" / "labelled-photos")
+    parser.add_argument("--quality", type=float, default=50)
+    parser.add_argument("--out", type=Path, help="a folder for regions.json")
+    arguments = parser.parse_args()
+    pictures = sorted((arguments.photos / "images" / "test").glob("*.jpg"))
+    if not pictures:
+        sys.exit(f"no photographs in {arguments.photos}/images/test; name the folder of labelled photographs")
+    figures = measure(Codec.load(arguments.model, "cpu"), pictures, read_boxes(arguments.photos), arguments.quality)
+    titles = [f"boxes of weight {record['weight']}" for record in figures["weights"]]
+    titles.append(f"at most {MOST_LOST_OUTSIDE:g} dB lost outside")
+    for title, record in zip(titles, [*figures["weights"], figures["limited"]], strict=True):
+        gains = f"{record['inside']:+.2f} dB inside, {record['outside']:+.2f} dB outside"
+        print(f"{title:30} {gains}, {record['size']:.1%} of the plain size")
+    if arguments.out:
+        write_json(arguments.out / "regions.json", figures)
+
+
+def read_boxes(photos: Path) -> dict[str, list[Box]]:
+    """The boxes of the test pictures, by image id."""
+    boxes: dict[str, list[Box]] = {}
+    with (photos / "metadata" / "v5" / "test-annotations-bbox.csv").open() as file:
+        for row in csv.DictReader(file):
+            xmin, ymin, xmax, ymax = (float(row[side]) for side in ("XMin", "YMin", "XMax", "YMax"))
+            box = Box.clipped(row["LabelName"], xmin, ymin, xmax, ymax)
+            if box is not None:
+                boxes.setdefault(row["ImageID"], []).append(box)
+    return boxes
+
+
+def measure(codec: Codec, pictures: list[Path], boxes: dict[str, list[Box]], quality: float) -> dict[str, Any]:
+    """Gains in dB by weight, over the pictures that have boxes and something outside them."""
+    by_picture: list[dict[float, Gain]] = []
+    with progress("Regions", len(pictures), "pictures") as advance:
+        for path in pictures:
+            own = boxes.get(path.stem, [])
+            pixels = np.asarray(read_picture(path))
+            image, plain = Image.fromarray(pixels), codec.compress(Image.fromarray(pixels), quality=quality)
+            before = quality_of(codec, plain, pixels, own)
+            if before.psnr_inside is not None and before.psnr_outside is not None:
+                gains = {}
+                for weight in WEIGHTS:
+                    weights = {box.label: weight for box in own}
+                    data = codec.compress(image, boxes=own, class_weights=weights, target_bytes=len(plain))
+                    after = quality_of(codec, data, pixels, own)
+                    assert after.psnr_inside is not None and after.psnr_outside is not None
+                    changes = after.psnr_inside - before.psnr_inside, after.psnr_outside - before.psnr_outside
+                    gains[weight] = Gain(*changes, len(data) / len(plain))
+                by_picture.append(gains)
+            advance(1)
+    limited = []
+    for gains in by_picture:
+        allowed = [gain for gain in gains.values() if gain.outside >= -MOST_LOST_OUTSIDE]
+        limited.append(max(allowed, key=lambda gain: gain.inside, default=Gain(0.0, 0.0, 1.0)))
+    records = [{"weight": weight, **mean([gains[weight] for gains in by_picture])} for weight in WEIGHTS]
+    return {"pictures": len(by_picture), "quality": quality, "weights": records, "limited": mean(limited)}
+
+
+class Gain(NamedTuple):
+    """inside, outside: dB of PSNR won; size: of the plain stream's bytes."""
+
+    inside: float
+    outside: float
+    size: float
+
+
+def mean(gains: list[Gain]) -> dict[str, float]:
+    return {name: fmean(getattr(gain, name) for gain in gains) for name in Gain._fields}
+
+
+def quality_of(codec: Codec, data: bytes, pixels: np.ndarray, boxes: list[Box]) -> Quality:
+    return measure_quality(pixels, np.asarray(codec.decompress(data).convert("RGB")), boxes, {})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""An evaluation picture by picture: what the model made of each, decoded from its stream, and where its bits went."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from balle_li.codec.codec import Codec
+from balle_li.datasets.manifest import ManifestRow
+from balle_li.datasets.pictures import exif_orientation
+from balle_li.datasets.results import FIGURES, Outcome, as_shown
+from balle_li.errors import StageError
+from balle_li.evaluation import test_set
+from balle_li.files import atomic_path, sha256_file
+from balle_li.progress import progress
+
+LARGEST_MAP = 256
+"""Pixels of a map's longer side: enough to see every latent."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The evaluate stage's folder and the model that it measured.
+
+    name: the model, and the run if one is named. records: the model's rows of `pictures.parquet`, by image_id.
+    """
+
+    folder: Path
+    codec: Codec
+    name: str
+    records: dict[str, list[dict[str, Any]]]
+
+    @classmethod
+    def load(cls, folder: Path, model: Path, run: str = "", device: str = "auto") -> "Evaluation":
+        """Raises StageError: nothing was evaluated, or another model than this; BalleLiError: the model is damaged."""
+        import pyarrow.parquet as pq
+
+        codec = Codec.load(model, device)
+        facts = codec.description
+        try:
+            rows = pq.read_table(folder / "pictures.parquet").to_pylist()
+        except FileNotFoundError:
+            raise StageError(f"{folder} holds no evaluation; run `kedro run --pipeline evaluate` first") from None
+        records: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            if row["codec"] == facts["name"]:
+                records.setdefault(row["image_id"], []).append(row)
+        if not records:
+            raise StageError(f"{folder} was not made with {model}; run `kedro run --pipeline evaluate` again")
+        setting = f"N={facts['N']}, lmbda={facts['lmbda']:g}"
+        return cls(folder, codec, f"{facts['name']} ({setting}{f', {run}' if run else ''})", records)
+
+    def key(self) -> str:
+        """A hash of the figures and of the model: other results have another."""
+        figures = sha256_file(self.folder / "pictures.parquet")
+        return hashlib.sha256(f"{figures} {self.codec.fingerprint.hex()}".encode()).hexdigest()[:16]
+
+    def outcomes(self, raw: Path, curated: Path, pictures: Path) -> Iterator[Outcome]:
+        """Decode every stream into the folder `pictures`, as PNG; where the streams were not kept, they are made again.
+
+        Raises StageError naming the picture: a stream is damaged or another model's, or its original has disappeared.
+        """
+        rows = [row for row in test_set.read_rows(curated) if row["image_id"] in self.records]
+        with progress("Decoding for FiftyOne", len(rows), "pictures") as advance:
+            for row in rows:
+                with test_set.naming(row):
+                    yield self._outcome(raw, row, pictures)
+                advance(1)
+
+    def _outcome(self, raw: Path, row: ManifestRow, pictures: Path) -> Outcome:
+        image_id, rotation = row["image_id"], row["rotation"]
+        reference = test_set.read_reference(raw, row)
+        orientation = exif_orientation(raw / row["path"])
+        kept = self.folder / "streams" / f"{image_id}.bli"
+        stream = kept.read_bytes() if kept.is_file() else self.codec.compress(Image.fromarray(reference.pixels))
+        decoded = self.codec.decompress(stream)
+        path = pictures / f"{image_id}.png"
+        with atomic_path(path) as part:
+            Image.fromarray(as_shown(np.asarray(decoded.convert("RGB")), orientation, rotation)).save(part, "PNG")
+        analysis = self.codec.analyse(Image.fromarray(reference.pixels))
+        maps = {"bits": analysis.bits / self.codec.downsampling**2}
+        if analysis.importance is not None:
+            maps["importance"] = analysis.importance
+        height, width = reference.pixels.shape[:2]
+        shown = {
+            name: as_shown(_over_picture(values, height, width, self.codec.downsampling), orientation, rotation)
+            for name, values in maps.items()
+        }
+        # A model of variable rate was measured at several rates, the stream has one of them.
+        record = min(self.records[image_id], key=lambda record: abs(record["stream_bytes"] - len(stream)))
+        return Outcome(image_id, {name: record[name] for name in FIGURES}, path, shown)
+
+
+def _over_picture(values: NDArray[np.float32], height: int, width: int, step: int) -> NDArray[np.float32]:
+    """A map of latents, `step` pixels apart, cut to the picture, beyond whose lower and right edge the latents reach."""
+    scale = min(1.0, LARGEST_MAP / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    box = (0, 0, width / step, height / step)
+    return np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.NEAREST, box=box))

@@ -1,0 +1,34 @@
+"""What the stages before evaluate leave, at a small size."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tiny_model import tiny_model_folder
+
+from balle_li.boxes import Box
+from balle_li.datasets.manifest import write_manifest
+from balle_li.files import sha256_file
+
+SIZES = {"large": (180, 200), "portrait": (170, 70), "small": (50, 66)}
+"""Height and width of the files of the test split."""
+
+
+def make_stages(folder: Path) -> Path:
+    """raw, curated and model folders: three test pictures, one of them to be turned, and one of the train split."""
+    (folder / "raw").mkdir(parents=True)
+    rows = []
+    for index, (name, (height, width)) in enumerate({**SIZES, "train": (64, 64)}.items()):
+        pixels = np.random.default_rng(index).integers(0, 255, (height // 10, width // 10, 3), np.uint8)
+        path = folder / "raw" / f"{name}.png"
+        Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC).save(path)
+        boxes = [Box("Cat", 0.2, 0.2, 0.7, 0.9), Box("Dog", 0, 0, 0.1, 0.05)] if name == "large" else []
+        turned = name == "portrait"
+        rows.append({
+            "image_id": name, "path": path.name, "rotation": 90.0 if turned else 0.0, "boxes": boxes,
+            "width": height if turned else width, "height": width if turned else height,
+            "split": "train" if name == "train" else "test", "sha256": sha256_file(path),
+        })  # fmt: skip
+    write_manifest(folder / "curated" / "manifest.parquet", rows)
+    tiny_model_folder(folder / "model", name="balle-li", N=4)
+    return folder

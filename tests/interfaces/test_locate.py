@@ -1,0 +1,50 @@
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tiny_model import tiny_model, tiny_model_folder
+
+from balle_li.codec.codec import Codec
+from balle_li.errors import BitstreamError
+from balle_li.interfaces.locate import decoding_codec, default_codec, model_folder
+from balle_li.released import MODEL_FOLDER
+
+
+@pytest.fixture(autouse=True)
+def empty_project(tmp_path, monkeypatch):
+    monkeypatch.delenv("BALLE_LI_MODEL", raising=False)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    default_codec.cache_clear()
+    yield
+    default_codec.cache_clear()
+
+
+def test_the_name_comes_before_the_variable_and_that_before_the_model_that_ships(monkeypatch):
+    assert model_folder() == MODEL_FOLDER
+    monkeypatch.setenv("BALLE_LI_MODEL", "elsewhere")
+    assert model_folder() == Path("elsewhere")
+    assert model_folder("named") == Path("named")
+
+
+def test_a_stream_finds_the_model_that_made_it(tmp_path):
+    picture = Image.new("RGB", (20, 20))
+    trained = Codec(tiny_model(), torch.device("cpu"))
+    by_default, by_trained = Codec.load(MODEL_FOLDER).compress(picture), trained.compress(picture)
+    with pytest.raises(BitstreamError, match=r"made by model .* not by balle-li-roi \w+; name its folder"):
+        decoding_codec(by_trained)
+    tiny_model_folder(tmp_path / "data" / "04_models" / "model")
+    assert decoding_codec(by_trained).fingerprint == trained.fingerprint
+    assert decoding_codec(by_default).fingerprint == Codec.load(MODEL_FOLDER).fingerprint
+    other = Codec(tiny_model(seed=5), torch.device("cpu")).compress(picture)
+    with pytest.raises(BitstreamError, match=r"not by balle-li-roi .* or balle "):
+        decoding_codec(other)
+
+
+def test_registry_addresses_go_to_the_registry(monkeypatch):
+    registry = types.ModuleType("balle_li.tracking.registry")
+    registry.model_path = lambda uri: Path("fetched", uri.rpartition("@")[2])
+    monkeypatch.setitem(sys.modules, "balle_li.tracking.registry", registry)
+    assert model_folder("models:/balle-li@champion") == Path("fetched/champion")

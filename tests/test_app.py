@@ -1,0 +1,154 @@
+"""The App's command, and a whole evaluation on its way into the curated dataset."""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from tiny_model import tiny_model_folder
+
+from balle_li.app import add_evaluation, add_runs, main
+from balle_li.boxes import Box
+from balle_li.codec.codec import Codec
+from balle_li.datasets.app import open_curated
+from balle_li.datasets.manifest import read_manifest, write_dropped, write_manifest
+from balle_li.datasets.pictures import read_picture
+from balle_li.errors import StageError
+from balle_li.evaluation import test_set
+from balle_li.evaluation.bd_rate import bd_rate
+from balle_li.evaluation.metrics import measure
+from balle_li.files import sha256_file, write_json
+from balle_li.tracking import registry, run
+from balle_li.tracking.promotion import RegisterConfig
+
+
+def test_without_a_manifest_it_names_the_command_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--port", "0", "--raw", str(tmp_path), "--curated", str(tmp_path)]) == 1
+    assert "kedro run --pipeline curate" in capsys.readouterr().err
+
+
+def test_a_taken_port_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert main(["--port", str(port), "--raw", str(tmp_path), "--curated", str(tmp_path)]) == 1
+    assert f"port {port} is taken" in capsys.readouterr().err
+
+
+@pytest.fixture
+def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """raw, curated and model folders: two test pictures, one to be turned by 90 degrees, and one of the train split."""
+    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "raw").mkdir()
+    rows = []
+    for seed, (name, split) in enumerate({"plain": "test", "turned": "test", "other": "train"}.items()):
+        path, turned = tmp_path / "raw" / f"{name}.png", name == "turned"
+        coarse = np.random.default_rng(seed).integers(0, 255, (6, 9, 3), np.uint8)
+        Image.fromarray(coarse).resize((88, 64), Image.Resampling.BICUBIC).save(path)
+        rows.append({
+            "image_id": name, "path": path.name, "rotation": 90.0 if turned else 0.0,
+            "width": 64 if turned else 88, "height": 88 if turned else 64, "split": split,
+            "boxes": [Box("Cat", 0.2, 0.2, 0.7, 0.9)] if name == "plain" else [], "sha256": sha256_file(path),
+        })  # fmt: skip
+    write_manifest(tmp_path / "curated" / "manifest.parquet", rows)
+    write_dropped(tmp_path / "curated" / "dropped.parquet", [])
+    tiny_model_folder(tmp_path / "model", name="balle-li", N=4)
+    yield tmp_path
+
+
+def evaluated(stages: Path) -> Path:
+    """What the evaluate stage leaves of the two test pictures, and of a JPEG beside each."""
+    codec, folder, records = Codec.load(stages / "model", "cpu"), stages / "evaluation", []
+    (folder / "streams").mkdir(parents=True)
+    for name in ("plain", "turned"):
+        pixels = np.asarray(read_picture(stages / "raw" / f"{name}.png", 90.0 if name == "turned" else 0.0))
+        boxes = [Box("Cat", 0.2, 0.2, 0.7, 0.9)] if name == "plain" else []
+        stream = codec.compress(Image.fromarray(pixels))
+        (folder / "streams" / f"{name}.bli").write_bytes(stream)
+        quality = measure(pixels, np.asarray(codec.decompress(stream)), boxes, {})
+        record = {"image_id": name, "bpp": 8 * len(stream) / (64 * 88), "compression_ratio": 3.0, **asdict(quality)}
+        del record["psnr_by_class"]
+        own = {"codec": "balle-li", "setting": "N=4, lmbda=0.01", "stream_bytes": len(stream)}
+        records += [record | own, record | {"codec": "jpeg", "setting": "quality 8", "stream_bytes": 1000}]
+    pq.write_table(pa.Table.from_pylist(records), folder / "pictures.parquet")
+    return folder
+
+
+def test_an_evaluation_is_found_again_in_the_dataset(mongo: str, stages: Path) -> None:
+    evaluation = evaluated(stages)
+    folders = stages / "raw", stages / "curated", stages / "model", evaluation
+    dataset = open_curated(*folders[:2])
+    add_evaluation(dataset, *folders)
+    own = "balle_li_N_4_lmbda_0_01"
+    samples = {sample.image_id: sample for sample in dataset}
+    assert samples["other"][own] is None
+    assert samples["plain"][own].psnr_inside is not None and samples["turned"][own].psnr_inside is None
+    assert dataset.load_saved_view("balle-li (N=4, lmbda=0.01): worst inside boxes").values("image_id") == ["plain"]
+
+    for sample in (samples["plain"], samples["turned"]):
+        with Image.open(sample.filepath) as original, Image.open(sample[f"{own}_reconstruction"]) as reconstruction:
+            assert reconstruction.size == original.size == (88, 64), "not as the App shows the original"
+            stream = (evaluation / "streams" / f"{sample.image_id}.bli").stat().st_size
+            assert sample[own].bpp == pytest.approx(8 * stream / (88 * 64))
+            error = np.mean((np.asarray(original, float) - np.asarray(reconstruction, float)) ** 2)
+            assert sample[own].psnr == pytest.approx(10 * np.log10(255**2 / error), abs=1e-6)
+        for name in ("bits", "importance"):
+            assert sample[f"{own}_{name}"].map.shape == (64, 88)
+
+    pictures = stages / ".fiftyone/reconstructions" / own
+    written = {path: path.stat().st_mtime_ns for path in pictures.iterdir()}
+    add_evaluation(dataset, *folders)
+    assert written == {path: path.stat().st_mtime_ns for path in pictures.iterdir()}, "the same was decoded again"
+
+
+def test_an_evaluation_of_another_model_is_refused(mongo: str, stages: Path) -> None:
+    evaluation = evaluated(stages)
+    dataset = open_curated(stages / "raw", stages / "curated")
+    tiny_model_folder(stages / "model", name="balle-li", N=4, seed=1)
+    with pytest.raises(StageError, match=r"evaluating picture plain.*model"):
+        add_evaluation(dataset, stages / "raw", stages / "curated", stages / "model", evaluation)
+    tiny_model_folder(stages / "model", name="balle", N=4)
+    with pytest.raises(StageError, match="kedro run --pipeline evaluate"):
+        add_evaluation(dataset, stages / "raw", stages / "curated", stages / "model", evaluation)
+    assert not [name for name in dataset.get_field_schema() if name.startswith("balle")]
+
+
+def test_runs_stand_beside_one_another(mongo: str, stages: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluation = evaluated(stages)
+    rows = [row for row in read_manifest(stages / "curated/manifest.parquet") if row["split"] == "test"]
+    for name, pictures in (("first", test_set.digest(rows)), ("second", test_set.digest(rows)), ("third", "others")):
+        figures = {"rd_cost": 1.0, "encode_ms": 1.0, "decode_ms": 1.0, "bpp": 1.0}
+        write_json(evaluation / "metrics.json", {"model": figures, "test_set": pictures})
+        write_json(evaluation / "rd_curve.json", [])
+        with run.attached(run.open_run({}, {"dvc.exp_name": name}), {}, {}) as log:
+            log.metrics(0, {"test/bpp": 1.0})
+            for file in ("metrics.json", "pictures.parquet"):
+                log.artifact(evaluation / file, "evaluation")
+            registry.register(
+                RegisterConfig("codec", "psnr", None, None, None), stages / "model", evaluation, "# card", bd_rate
+            )
+    dataset = open_curated(stages / "raw", stages / "curated")
+    add_runs(dataset, stages / "raw", stages / "curated", [])
+    assert "Run third is left out: it measured other test pictures" in capsys.readouterr().err
+    shown = {name: dataset.get_field_schema()[name] for name in dataset.get_field_schema() if "balle_li" in name}
+    assert {name for name in shown if name.endswith(("first", "second", "third"))} == {
+        "balle_li_N_4_lmbda_0_01_first", "balle_li_N_4_lmbda_0_01_second",
+    }  # fmt: skip
+    (sample,) = dataset.match({"image_id": "plain"})
+    stream = (evaluation / "streams/plain.bli").stat().st_size
+    assert sample["balle_li_N_4_lmbda_0_01_second.bpp"] == pytest.approx(8 * stream / (88 * 64))
+    assert Path(sample["balle_li_N_4_lmbda_0_01_second_reconstruction"]).is_file()
+
+
+def test_without_an_evaluation_there_is_nothing_to_add(mongo: str, stages: Path) -> None:
+    dataset = open_curated(stages / "raw", stages / "curated")
+    add_evaluation(dataset, stages / "raw", stages / "curated", stages / "model", stages / "evaluation")
+    assert not [name for name in dataset.list_saved_views() if "worst" in name]

@@ -1,11 +1,12 @@
 """How long a model's codec takes for Kodak pictures, and where the time goes, beside CompressAI and classical codecs.
 
-    python benchmarks/codec_speed.py --model data/04_models/model --pictures ../shared/kodak [--json speed.json]
+    python benchmarks/codec_speed.py [--model FOLDER] [--pictures FOLDER] [--json speed.json]
 
 All codecs run in this process, in turn for every picture, with the threads torch takes by default; the figures are
 medians over pictures of the fastest of --repeats runs, in milliseconds, after one run that is not counted. CompressAI's
 bmshj2018_factorized(quality=3) has its initial weights, so nothing is downloaded: its transforms and its number of symbols are
-those of the trained model, its files are larger. The classical encoders' settings stand in CLASSICAL.
+those of the trained model, its files are larger. Each classical encoder is given, for every picture, the lowest quality
+whose MS-SSIM is not below ours; what else is set stands in CLASSICAL.
 """
 
 import argparse
@@ -25,12 +26,16 @@ from PIL import Image
 from balle_li.codec.bitstream import Stream
 from balle_li.codec.codec import Codec
 from balle_li.codec.pictures import Picture
+from balle_li.evaluation.metrics import ms_ssim
+from balle_li.released import MODEL_FOLDER
+
+KODAK = Path(__file__).resolve().parents[2] / "shared" / "kodak"
 
 CLASSICAL: dict[str, dict[str, Any]] = {
-    "AVIF speed 6": {"format": "AVIF", "quality": 50, "speed": 6},
-    "HEVC (x265)": {"format": "HEIF", "quality": 40},
-    "WebP": {"format": "WEBP", "quality": 50},
-    "JPEG": {"format": "JPEG", "quality": 40},
+    "AVIF speed 6": {"format": "AVIF", "speed": 6},
+    "HEVC (x265)": {"format": "HEIF"},
+    "WebP": {"format": "WEBP"},
+    "JPEG": {"format": "JPEG"},
 }
 
 
@@ -49,9 +54,10 @@ def balle_li(codec: Codec, path: Path, folder: Path, repeats: int) -> dict[str, 
     """Whole and parts: from a PNG on disk to a stream on disk, and from there to pixels in memory."""
     image = Image.open(path).convert("RGB")
     picture = Picture.from_image(image, strip=False)
-    latents, _ = codec.transforms.analyse(picture.rgb, None)
-    flat = latents.reshape(len(latents), -1)
-    coded, outside = codec.coder.encode(flat)
+    y, _ = codec.transforms.analyse(picture.rgb, None)
+    r = np.zeros(y.shape[1:], np.int8) if codec.variable_rate else None
+    sections = codec.latents.encode(y, r)
+    values = codec.latents.decode(sections, *y.shape[1:]).values
     data = codec.compress(image)
     height, width = picture.rgb.shape[:2]
     file = folder / "picture.bli"
@@ -59,12 +65,13 @@ def balle_li(codec: Codec, path: Path, folder: Path, repeats: int) -> dict[str, 
         "read PNG": lambda: Image.open(path).convert("RGB"),
         "encode": lambda: codec.compress(image),
         "encode: analysis": lambda: codec.transforms.analyse(picture.rgb, None),
-        "encode: entropy coding": lambda: codec.coder.encode(flat),
+        "encode: latents to bytes": lambda: codec.latents.encode(y, r),
+        "encode: of these, z and entropy parameters": lambda: codec.latents.importance(y, r),
         "write stream": lambda: file.write_bytes(data),
         "read stream": lambda: Stream.unpack(file.read_bytes()),
         "decode": lambda: codec.decompress(data),
-        "decode: entropy decoding": lambda: codec.coder.decode(coded, outside, flat.shape[1]),
-        "decode: synthesis": lambda: codec.transforms.synthesise(latents, height, width, None),
+        "decode: bytes to latents": lambda: codec.latents.decode(sections, *y.shape[1:]),
+        "decode: synthesis": lambda: codec.transforms.synthesise(values, height, width, None),
     }
     return {step: milliseconds(function, repeats) for step, function in steps.items()} | {"bytes": len(data)}
 
@@ -83,17 +90,27 @@ def compressai(path: Path, model: Any, repeats: int) -> dict[str, float]:
     }
 
 
-def classical(path: Path, options: dict[str, Any], repeats: int) -> dict[str, float]:
+def classical(path: Path, options: dict[str, Any], wanted: float, repeats: int) -> dict[str, float]:
+    """Encoding and decoding at the lowest quality whose MS-SSIM is at least `wanted`, or at the highest."""
     image = Image.open(path).convert("RGB")
+    pixels = np.asarray(image)
 
-    def encode() -> bytes:
+    def encode(quality: int) -> bytes:
         buffer = io.BytesIO()
-        image.save(buffer, **options)
+        image.save(buffer, **options, quality=quality)
         return buffer.getvalue()
 
-    data = encode()
+    low, high = 1, 95
+    while low < high:
+        middle = (low + high) // 2
+        decoded = np.asarray(Image.open(io.BytesIO(encode(middle))).convert("RGB"))
+        if (ms_ssim(pixels, decoded) or 1.0) >= wanted:
+            high = middle
+        else:
+            low = middle + 1
+    data = encode(low)
     decode = milliseconds(lambda: Image.open(io.BytesIO(data)).load(), repeats)
-    return {"encode": milliseconds(encode, repeats), "decode": decode, "bytes": len(data)}
+    return {"encode": milliseconds(lambda: encode(low), repeats), "decode": decode, "bytes": len(data)}
 
 
 def measure(codec: Codec, pictures: list[Path], folder: Path, repeats: int) -> dict[str, dict[str, float]]:
@@ -108,8 +125,10 @@ def measure(codec: Codec, pictures: list[Path], folder: Path, repeats: int) -> d
     for path in pictures:
         rows.setdefault("Balle-Li", []).append(balle_li(codec, path, folder, repeats))
         rows.setdefault("CompressAI", []).append(compressai(path, reference, repeats))
+        image = Image.open(path).convert("RGB")
+        wanted = ms_ssim(np.asarray(image), np.asarray(codec.decompress(codec.compress(image)))) or 1.0
         for name, options in CLASSICAL.items():
-            rows.setdefault(name, []).append(classical(path, options, repeats))
+            rows.setdefault(name, []).append(classical(path, options, wanted, repeats))
     return {
         name: {step: statistics.median(row[step] for row in measured) for step in measured[0]}
         for name, measured in rows.items()
@@ -120,8 +139,8 @@ def main() -> None:
     import tempfile
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="model folder")
-    parser.add_argument("--pictures", type=Path, required=True, help="folder of PNG pictures, such as Kodak's")
+    parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="model folder; default: the one that ships")
+    parser.add_argument("--pictures", type=Path, default=KODAK, help="folder of PNG pictures")
     parser.add_argument("--limit", type=int, default=24, help="how many pictures to take")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
@@ -138,7 +157,7 @@ def main() -> None:
         f"torch {torch.__version__}, {platform.processor() or platform.machine()}, {len(pictures)} pictures"
     )
     for step, value in own.items():
-        print(f"  {step:26} {value:9.1f}" + ("" if step == "bytes" else " ms"))
+        print(f"  {step:42} {value:9.1f}" + ("" if step == "bytes" else " ms"))
     print(
         f"  {'':14}{'encode ms':>10}{'decode ms':>11}{'bytes':>9}{'encode ×':>10}{'decode ×':>10}   (×: time over Balle-Li's)"
     )

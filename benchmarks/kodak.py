@@ -11,6 +11,7 @@ import math
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from published import TITLES, published_curves
 
 from balle_li.codec.codec import Codec
 from balle_li.datasets.pictures import read_picture
+from balle_li.errors import BalleLiError
 from balle_li.evaluation.bd_rate import bd_rate
 from balle_li.evaluation.classical import classical_codec
 from balle_li.evaluation.classical_cache import default_cache, measure_classical
@@ -30,6 +32,7 @@ from balle_li.progress import progress
 from balle_li.released import MODEL_FOLDER
 
 ROOT = Path(__file__).resolve().parents[1]
+PICTURES = ROOT.parent / "shared" / "kodak"
 CLASSICAL = ("jpeg", "webp", "avif", "hevc")
 KODAK = 24
 QUALITIES = tuple(range(0, 101, 10))
@@ -39,25 +42,32 @@ OURS = "balle-li-roi"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="model folder; default: the one that ships")
-    parser.add_argument("--pictures", type=Path, default=ROOT.parent / "shared" / "kodak", help="PNG pictures")
+    parser.add_argument("--pictures", type=Path, default=PICTURES, help="PNG pictures")
     parser.add_argument("--limit", type=int, default=KODAK, help="how many, spread evenly over the folder")
     parser.add_argument("--out", type=Path, default=Path("."), help="where kodak.json and kodak.png go")
     parser.add_argument("--yardstick", action="append", default=[], metavar="NAME=FOLDER")
     arguments = parser.parse_args()
-    paths = sorted(arguments.pictures.glob("*.png"))
-    if not paths:
-        sys.exit(f"{arguments.pictures} holds no PNG pictures; name the folder of the Kodak pictures")
-    chosen = np.linspace(0, len(paths) - 1, min(arguments.limit, len(paths))).round().astype(int)
-    references = [
-        Reference(paths[i].stem, np.asarray(read_picture(paths[i])), (), paths[i].stat().st_size) for i in chosen
-    ]
-    curves = measure(references, arguments.model, [given.split("=", 1) for given in arguments.yardstick])
+    yardsticks = [given.partition("=")[::2] for given in arguments.yardstick]
+    try:
+        references = read_references(arguments.pictures, arguments.limit)
+        curves = measure(references, [(OURS, arguments.model), *((name, Path(folder)) for name, folder in yardsticks)])
+    except BalleLiError as error:
+        sys.exit(f"Error: {error}")
     report(curves, len(references), arguments.out)
 
 
-def measure(references: list[Reference], model: Path, yardsticks: list[list[str]]) -> dict[str, RdCurve]:
-    """The mean curves of the model, the yardsticks and the classical codecs."""
-    codecs = [(OURS, Codec.load(model, "cpu"))] + [(name, Codec.load(folder, "cpu")) for name, folder in yardsticks]
+def read_references(pictures: Path, limit: int) -> list[Reference]:
+    """`limit` PNG pictures, spread evenly over the folder. Raises BalleLiError: there are none."""
+    paths = sorted(pictures.glob("*.png"))
+    if not paths:
+        raise BalleLiError(f"{pictures} holds no PNG pictures; name the folder of the Kodak pictures")
+    chosen = np.linspace(0, len(paths) - 1, min(limit, len(paths))).round().astype(int)
+    return [Reference(paths[i].stem, np.asarray(read_picture(paths[i])), (), paths[i].stat().st_size) for i in chosen]
+
+
+def measure(references: list[Reference], models: Sequence[tuple[str, Path]]) -> dict[str, RdCurve]:
+    """The mean curves of models, by name (those of one rate and of one name make one curve), and of classical codecs."""
+    codecs = [(name, Codec.load(folder, "cpu")) for name, folder in models]
     measured: list[Measurement] = []
     with progress("Kodak", len(references), "pictures") as advance, tempfile.TemporaryDirectory() as folder:
         for reference in references:
@@ -85,11 +95,7 @@ def through_a_file(reference: Reference, name: str, codec: Codec, quality: float
 
 def report(curves: dict[str, RdCurve], pictures: int, out: Path) -> None:
     """Print the tables; write kodak.json and kodak.png."""
-    print(f"{'codec':14} {'setting':40} {'bpp':>7} {'PSNR':>6} {'MS-SSIM':>8}")
-    for name, curve in curves.items():
-        for point in curve.points:
-            ms_ssim = math.nan if point.ms_ssim is None else point.ms_ssim
-            print(f"{name:14} {point.setting:40} {point.bpp:7.4f} {point.psnr:6.2f} {ms_ssim:8.4f}")
+    print_points(curves)
     beside = {name: curve for name, curve in curves.items() if name != OURS}
     if pictures == KODAK:  # the published figures are means of them all
         beside |= published_curves()
@@ -105,6 +111,14 @@ def report(curves: dict[str, RdCurve], pictures: int, out: Path) -> None:
     models = [curve for name, curve in curves.items() if name not in CLASSICAL]
     notes = [f"Files, header and all; mean of {pictures} pictures."]
     plot_rd(models, classical, titles, "Kodak: one model, every rate", notes, out / "kodak.png")
+
+
+def print_points(curves: dict[str, RdCurve]) -> None:
+    print(f"{'codec':14} {'setting':40} {'bpp':>7} {'PSNR':>6} {'MS-SSIM':>8}")
+    for name, curve in curves.items():
+        for point in curve.points:
+            ms_ssim = math.nan if point.ms_ssim is None else point.ms_ssim
+            print(f"{name:14} {point.setting:40} {point.bpp:7.4f} {point.psnr:6.2f} {ms_ssim:8.4f}")
 
 
 def bd_rates(anchor: RdCurve, test: RdCurve) -> tuple[float | None, float | None]:

@@ -93,6 +93,7 @@ def train_config(arguments: argparse.Namespace) -> TrainConfig:
         warmup=0.0,
         clip=1.0,
         lmbda_box=0.0,
+        structure=0.0,
         device=arguments.device,
         precision="auto",
         checkpoint_minutes=2.0,

@@ -15,7 +15,7 @@ from balle_li.errors import BalleLiError
 
 STEPS = 8
 LIMIT = 16  # levels: r lies in [-2, 2]
-QUALITY_SPAN = 1.5  # r of quality 100, and -r of quality 0
+QUALITY_SPAN = 1.75  # r of quality 100, and -r of quality 0
 BOX_GAIN = 1.0  # how far a box of weight 1 raises r
 
 Levels = NDArray[np.int8]

@@ -34,7 +34,7 @@ def levels(codec, image, **wishes):
 
 def test_quality_sets_the_level_everywhere(codec, image):
     assert (levels(codec, image) == 0).all()
-    assert (levels(codec, image, quality=0) == -12).all() and (levels(codec, image, quality=100) == 12).all()
+    assert (levels(codec, image, quality=0) == -14).all() and (levels(codec, image, quality=100) == 14).all()
     sizes = [len(codec.compress(image, quality=quality)) for quality in (0, 50, 100)]
     assert sizes == sorted(set(sizes))
 
@@ -90,6 +90,8 @@ def test_boxes_never_make_a_size_impossible(codec, image):
         ({"quality": 50, "target_bytes": 100}, "not both"),
         ({"target_bytes": 30}, "at least"),
         ({"target_bytes": 0}, "at least 1"),
+        ({"effort": 11}, "effort is 11"),
+        ({"effort": 1, "target_bytes": 9000}, "give a quality"),
         ({"importance": np.full((2, 2), np.nan)}, "not a finite number"),
         ({"importance": np.zeros(4)}, "shape"),
     ],

@@ -77,6 +77,11 @@ def test_a_rate_becomes_bytes():
     assert read_wishes(None, 0.5, None, [], None).of(PICTURE) == {"target_bytes": 1250}
 
 
+def test_effort_is_asked_for_only_where_it_is_given():
+    assert read_wishes(None, None, None, [], None, 3).of(PICTURE) == {"effort": 3}
+    assert read_wishes(None, None, None, [], None, 0).of(PICTURE) == {}
+
+
 @pytest.mark.parametrize("given", [(50, 0.5, None), (None, 0.5, "9k"), (50, None, "9k")])
 def test_one_of_quality_rate_and_size(given):
     with pytest.raises(BalleLiError, match="give one of"):

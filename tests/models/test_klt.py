@@ -42,3 +42,13 @@ def test_no_two_channels_start_alike(name):
         if isinstance(layer, nn.Conv2d):
             kernels = layer.weight.flatten(1)
             assert len(kernels.unique(dim=0)) == len(kernels)
+
+
+@pytest.mark.parametrize("name", ["balle", "balle-li-roi"])
+def test_contrast_divides_what_lies_in_it_and_local_means_do_not(name):
+    networks = build(ModelConfig(name, 48)).networks()
+    gamma = networks["g_a"][1].finished_parameters()[1]
+    assert gamma[3:, 3:].min() > 0.4 and gamma[:3, 3:].max() < 0.01 and gamma[3:, :3].max() < 0.01
+    for number in (1, 3):
+        gamma = networks["g_s"][number].finished_parameters()[1]
+        assert gamma[12:, 12:].min() > 0.2

@@ -24,15 +24,15 @@ def make_run(name, parameters, evaluated=True, files=("metrics.json",), status="
 def test_finished_and_evaluated_runs_are_found_with_their_files(home):
     from balle_li.tracking.runs import finished_runs
 
-    first, second = make_run("a", {"lmbda": 0.01}), make_run("b", {"lmbda": 0.02})
+    first, second = make_run("a", {"lmbda": 0.01}), make_run("sweep-1", {"lmbda": 0.02})
     make_run("training", {}, evaluated=False)
     make_run("broken", {}, status="FAILED")
     found = finished_runs("balle-li", [], "")
     assert [run.run_id for run in found] == [first, second]
     assert [run.parameters["lmbda"] for run in found] == ["0.01", "0.02"]
     assert all((run.evaluation / "metrics.json").is_file() and run.source.endswith("evaluation") for run in found)
-    assert [run.name for run in finished_runs("balle-li", [], "tags.sweep = 'second'")] == ["b"]
-    assert [run.name for run in finished_runs("balle-li", ["b", first[:8]], "")] == ["b", "a"]
+    assert [run.name for run in finished_runs("balle-li", [], "tags.sweep = 'second'")] == ["sweep-1"]
+    assert [run.name for run in finished_runs("balle-li", ["sweep", first[:8]], "")] == ["sweep-1", "a"]
 
 
 def test_a_run_that_lost_its_files_is_named_and_left_out(home, caplog):

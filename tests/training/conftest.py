@@ -26,6 +26,7 @@ CONFIG = TrainConfig(
     warmup=0.1,
     clip=1.0,
     lmbda_box=0.02,
+    structure=400.0,
     device="cpu",
     precision="fp32",
     checkpoint_minutes=60,

@@ -6,6 +6,7 @@ import torch
 
 from balle_li.boxes import Box, importance_map
 from balle_li.training.loss import RateDistortionLoss
+from balle_li.training.structure import structural_error
 
 
 def output(x_hat: torch.Tensor) -> dict:
@@ -76,3 +77,17 @@ def test_pictures_of_different_importance_count_each_by_its_own():
     low = (1 / 256 + 650.25 * 0.01 * 4) / 2
     high = (2 / 256 + 650.25 * 0.04 / 4) * 2
     assert float(cost["loss"]) == pytest.approx((low + high) / 2)
+
+
+def test_structural_errors_count_by_lmbda_and_by_importance():
+    torch.manual_seed(0)
+    x = torch.rand(1, 3, 32, 32)
+    x_hat = x + 0.05 * torch.randn_like(x)
+    structural = float(structural_error(x, x_hat))
+    plain = RateDistortionLoss(0.01, 0.0)(output(x_hat), x, None)
+    cost = RateDistortionLoss(0.01, 0.0, structure=800)(output(x_hat), x, None)
+    assert float(plain["structure"]) == 0 and float(cost["structure"]) == pytest.approx(structural)
+    assert float(cost["loss"] - plain["loss"]) == pytest.approx(8 * structural, rel=1e-4)
+    r = torch.ones(1, 1, 2, 2)
+    asked = [RateDistortionLoss(0.01, 0.0, weight)(output(x_hat), x, None, r)["loss"] for weight in (0, 800)]
+    assert float(asked[1] - asked[0]) == pytest.approx(8 * structural * 4 / 2, rel=1e-4)

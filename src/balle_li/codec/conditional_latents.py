@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from balle_li.codec.bitstream import Section
 from balle_li.codec.entropy_coder import EntropyCoder
 from balle_li.codec.importance_section import pack_levels, unpack_levels
-from balle_li.codec.latents import Latents, Sections, needed, present, rounded
+from balle_li.codec.latents import Latents, Prepared, Sections, needed, present
 from balle_li.codec.model_folder import ModelFolder
-from balle_li.codec.side_information import EntropyParameters, SideInformation
+from balle_li.codec.side_information import SideInformation
 from balle_li.importance import STEPS, Levels
 
 Floats = NDArray[np.float32]
@@ -25,22 +25,26 @@ class ConditionalLatents:
 
     def __init__(self, model: ModelFolder) -> None:
         self._side = SideInformation(model)
-        self._z_coder, self._y_coder = (EntropyCoder(model.tables(latent)) for latent in ("z", "y"))
+        self.coder, self._z_coder = (EntropyCoder(model.tables(latent)) for latent in ("y", "z"))
         self._encoder_gain, self._decoder_gain = (
             model.tensors[name].numpy(force=True)[:, None, None] for name in ("encoder_gain", "decoder_gain")
         )
 
-    def encode(self, y: Floats, r: Levels | None) -> Sections:
+    def prepare(self, y: Floats, r: Levels | None) -> Prepared:
         assert r is not None
-        z, parameters, symbols = self._analyse(y, r)
-        z_coded, z_outside = self._z_coder.encode(z.reshape(len(z), -1))
-        coded, outside = self._y_coder.encode(_Order(parameters.index, self._y_coder.tables.rows).groups(symbols))
-        sections: Sections = {Section.IMPORTANCE: pack_levels(r), Section.MAP: z_coded}
-        return (
-            sections
-            | present({Section.MAP_OUTSIDE: z_outside, Section.LATENTS_OUTSIDE: outside})
-            | {Section.LATENTS: coded}
-        )
+        u = y * _gain(self._encoder_gain, r)
+        z = self._side.analyse(u, r)
+        parameters = self._side.parameters(z, r)
+        gain = _gain(self._decoder_gain, r)
+        return Prepared(u - parameters.mean, parameters.mean, gain, parameters.index, parameters.index > 0, z)
+
+    def encode(self, prepared: Prepared, symbols: NDArray[np.int16], r: Levels | None) -> Sections:
+        assert r is not None and prepared.z is not None
+        z_coded, z_outside = self._z_coder.encode(prepared.z.reshape(len(prepared.z), -1))
+        coded, outside = self.coder.encode(_Order(prepared.table, self.coder.tables.rows).groups(symbols))
+        first: Sections = {Section.IMPORTANCE: pack_levels(r), Section.MAP: z_coded}
+        beside = present({Section.MAP_OUTSIDE: z_outside, Section.LATENTS_OUTSIDE: outside})
+        return first | beside | {Section.LATENTS: coded}
 
     def decode(self, sections: Mapping[int, bytes], rows: int, columns: int) -> Latents:
         r = unpack_levels(needed(sections, Section.IMPORTANCE), rows, columns)
@@ -48,39 +52,28 @@ class ConditionalLatents:
         z_coded, z_outside = needed(sections, Section.MAP), sections.get(Section.MAP_OUTSIDE, b"")
         z = np.stack(self._z_coder.decode(z_coded, z_outside, height * width)).reshape(-1, height, width)
         parameters = self._side.parameters(z, r)
-        order = _Order(parameters.index, self._y_coder.tables.rows)
+        order = _Order(parameters.index, self.coder.tables.rows)
         coded, outside = needed(sections, Section.LATENTS), sections.get(Section.LATENTS_OUTSIDE, b"")
-        symbols = order.scattered(self._y_coder.decode(coded, outside, order.counts))
+        symbols = order.scattered(self.coder.decode(coded, outside, order.counts))
         return Latents(symbols, (symbols + parameters.mean) * _gain(self._decoder_gain, r))
 
-    def bits(self, y: Floats, r: Levels | None) -> Floats:
-        assert r is not None
-        z, parameters, symbols = self._analyse(y, r)
-        order = _Order(parameters.index, self._y_coder.tables.rows)
-        bits = order.scattered(self._y_coder.bits(order.groups(symbols))).sum(axis=0)
-        z_bits = np.sum(self._z_coder.bits(z.reshape(len(z), -1)), axis=0).reshape(z.shape[1:]) / 4
-        shared = z_bits.repeat(2, axis=0).repeat(2, axis=1)[: bits.shape[0], : bits.shape[1]]
-        return np.asarray(bits + shared, np.float32)
+    def bits(self, prepared: Prepared) -> Floats:
+        assert prepared.z is not None
+        order = _Order(prepared.table, self.coder.tables.rows)
+        bits = order.scattered(self.coder.bits(order.groups(prepared.symbols()))).sum(axis=0)
+        z_bits = np.sum(self._z_coder.bits(prepared.z.reshape(len(prepared.z), -1)), axis=0)
+        shared = z_bits.reshape(prepared.z.shape[1:]).repeat(2, axis=0).repeat(2, axis=1) / 4
+        return np.asarray(bits + shared[: bits.shape[0], : bits.shape[1]], np.float32)
 
-    def importance(self, y: Floats, r: Levels | None) -> Floats:
+    def importance(self, prepared: Prepared) -> Floats:
         """The mean scale that z and r foretell, as a share of half the table."""
-        assert r is not None
-        _, parameters, _ = self._analyse(y, r)
-        return np.clip(parameters.index.mean(axis=0, dtype=np.float32) / (self._y_coder.tables.rows / 2), 0, 1)
-
-    def _analyse(self, y: Floats, r: Levels) -> tuple[NDArray[np.int16], EntropyParameters, NDArray[np.int16]]:
-        u = y * _gain(self._encoder_gain, r)
-        z = self._side.analyse(u, r)
-        parameters = self._side.parameters(z, r)
-        symbols = rounded(u - parameters.mean)
-        symbols[parameters.index == 0] = 0
-        return z, parameters, symbols
+        return np.clip(prepared.table.mean(axis=0, dtype=np.float32) / (self.coder.tables.rows / 2), 0, 1)
 
 
 class _Order:
     """The order in which positions are coded: by index from 1 on, then channel, row, column."""
 
-    def __init__(self, index: NDArray[np.uint8], tables: int) -> None:
+    def __init__(self, index: NDArray[np.integer], tables: int) -> None:
         self._shape = index.shape
         flat = index.reshape(-1)
         self.counts = np.bincount(flat, minlength=tables)

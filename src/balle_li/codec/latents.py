@@ -25,19 +25,50 @@ class Latents:
     values: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """Latents ready to be rounded; a position's symbol s is decoded as (s + mean) · gain. All (C, rows, columns).
+
+    centred: float32, what is rounded to symbols; mean, gain: float32; table: the table that codes the position; coded:
+    False where nothing is coded and the symbol is 0. z: the symbols of the map, None for models without one.
+    """
+
+    centred: NDArray[np.float32]
+    mean: NDArray[np.float32]
+    gain: NDArray[np.float32]
+    table: NDArray[np.integer]
+    coded: NDArray[np.bool_]
+    z: NDArray[np.int16] | None = None
+
+    def symbols(self) -> NDArray[np.int16]:
+        """The nearest symbols."""
+        return rounded(np.where(self.coded, self.centred, 0))
+
+    def part(self, rows: slice, columns: slice) -> "Prepared":
+        """A window of it, without z."""
+        arrays = (self.centred, self.mean, self.gain, self.table, self.coded)
+        return Prepared(*(np.ascontiguousarray(array[:, rows, columns]) for array in arrays))
+
+
 class LatentCoder(Protocol):
     """y, r: what an encoder has, float32 (C, rows, columns) and levels (rows, columns); r is None for models of one rate."""
 
-    def encode(self, y: NDArray[np.float32], r: Levels | None) -> Sections:
-        """The sections of a stream, that of the latents last."""
+    coder: EntropyCoder
+    """Of y."""
+
+    def prepare(self, y: NDArray[np.float32], r: Levels | None) -> Prepared:
+        """What there is to code."""
+
+    def encode(self, prepared: Prepared, symbols: NDArray[np.int16], r: Levels | None) -> Sections:
+        """The sections of a stream that codes `symbols`, that of the latents last."""
 
     def decode(self, sections: Mapping[int, bytes], rows: int, columns: int) -> Latents:
         """Raises BitstreamError: a section is missing or damaged."""
 
-    def bits(self, y: NDArray[np.float32], r: Levels | None) -> NDArray[np.float32]:
+    def bits(self, prepared: Prepared) -> NDArray[np.float32]:
         """What each position costs by the tables, (rows, columns)."""
 
-    def importance(self, y: NDArray[np.float32], r: Levels | None) -> NDArray[np.float32] | None:
+    def importance(self, prepared: Prepared) -> NDArray[np.float32] | None:
         """What the model thinks each position is worth, (rows, columns) in [0, 1]; None if that is not the coder's to say."""
 
 
@@ -48,8 +79,12 @@ class FactorizedLatents:
         self.coder = EntropyCoder(model.tables("y"))
         self._median = model.tensors["tables.y.median"].numpy(force=True)[:, None, None]
 
-    def encode(self, y: NDArray[np.float32], r: Levels | None) -> Sections:
-        symbols = rounded(y - self._median)
+    def prepare(self, y: NDArray[np.float32], r: Levels | None) -> Prepared:
+        table = np.broadcast_to(np.arange(len(y))[:, None, None], y.shape)
+        one, everywhere = np.broadcast_to(np.float32(1), y.shape), np.broadcast_to(True, y.shape)
+        return Prepared(y - self._median, np.broadcast_to(self._median, y.shape), one, table, everywhere)
+
+    def encode(self, prepared: Prepared, symbols: NDArray[np.int16], r: Levels | None) -> Sections:
         coded, outside = self.coder.encode(symbols.reshape(len(symbols), -1))
         return present({Section.LATENTS_OUTSIDE: outside}) | {Section.LATENTS: coded}
 
@@ -59,12 +94,12 @@ class FactorizedLatents:
         symbols = np.stack(groups).reshape(-1, rows, columns)
         return Latents(symbols, symbols + self._median)
 
-    def bits(self, y: NDArray[np.float32], r: Levels | None) -> NDArray[np.float32]:
-        symbols = rounded(y - self._median)
+    def bits(self, prepared: Prepared) -> NDArray[np.float32]:
+        symbols = prepared.symbols()
         costs = self.coder.bits(symbols.reshape(len(symbols), -1))
-        return np.sum(costs, axis=0).reshape(y.shape[1:])
+        return np.sum(costs, axis=0).reshape(symbols.shape[1:])
 
-    def importance(self, y: NDArray[np.float32], r: Levels | None) -> None:
+    def importance(self, prepared: Prepared) -> None:
         return None
 
 

@@ -92,6 +92,12 @@ class Transforms:
             rgb[area] = inner.permute(1, 2, 0).cpu().numpy()
         return rgb
 
+    def differentiable_synthesis(self, y_hat: Tensor) -> Tensor:
+        """y_hat (1, C, h, w) to pixels (1, 3, h·d, w·d), 0 to 255 but neither clipped nor rounded; gradients pass."""
+        entering = y_hat.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+        pixels: Tensor = self._networks["g_s"](entering).float()
+        return pixels.cpu() + _PIXEL_CENTRE
+
     def _encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (1, 3, H, W), values 0 to 255, to y (1, C, H/d, W/d) and the importance (1, 1, H/d, W/d)."""
         features = self._networks[self._entry](x)

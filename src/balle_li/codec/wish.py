@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from balle_li.boxes import Box
+from balle_li.codec.effort import MAX_EFFORT
 from balle_li.errors import BalleLiError
 from balle_li.importance import BOX_GAIN, LIMIT, STEPS, Levels, box_importance, to_levels
 
@@ -23,6 +24,7 @@ class Wish:
     class_weights: Mapping[str, float]
     importance: NDArray[np.floating[Any]] | None
     target_bytes: int | None
+    effort: int = 0
 
     def check(self, variable_rate: bool, model: str) -> None:
         """Raise BalleLiError where the model cannot do what is asked, or the parts contradict each other."""
@@ -32,6 +34,10 @@ class Wish:
             raise BalleLiError(f"{model} has one rate and cannot be given {asked[0]}; use a balle-li-roi model")
         if self.quality is not None and self.target_bytes is not None:
             raise BalleLiError("give a quality or a size, not both")
+        if not 0 <= self.effort <= MAX_EFFORT:
+            raise BalleLiError(f"effort is {self.effort}, must be between 0 and {MAX_EFFORT}")
+        if self.effort and self.target_bytes is not None:
+            raise BalleLiError("effort cannot be had with a size: it makes streams smaller, so give a quality")
         if self.target_bytes is not None and self.target_bytes < 1:
             raise BalleLiError(f"the size is {self.target_bytes} bytes, must be at least 1")
         if self.importance is not None and (self.importance.ndim != 2 or not self.importance.size):

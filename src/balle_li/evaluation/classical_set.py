@@ -15,7 +15,7 @@ from balle_li.evaluation.measurement import Measurement
 from balle_li.evaluation.test_set import PictureSet
 from balle_li.progress import progress
 
-SMALL = 100
+SMALL = 1000
 """Files of a codec; fewer are made sooner than worker processes start."""
 
 Settings = Sequence[tuple[str, float]]

@@ -10,6 +10,6 @@ class CompareConfig:
     experiment: str
     """The MLflow experiment whose runs are compared."""
     runs: list[str]
-    """Ids, starts of ids or names of runs; empty: every finished run that has an evaluation."""
+    """Ids or names of runs, or starts of them; empty: every finished run that has an evaluation."""
     filter: str
     """MLflow's search filter on top, such as tags.sweep = 'first'; empty: none."""

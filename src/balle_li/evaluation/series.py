@@ -67,17 +67,16 @@ def _labels(firsts: Sequence[EvaluatedRun]) -> list[str]:
     """A name for each: the model, and what sets it apart from the others of that model."""
     labels = []
     for run in firsts:
-        alike = [other for other in firsts if other.model == run.model]
-        different = _different([_own(other) | {"lmbda": other.lmbda} for other in alike])
-        own = _own(run) | {"lmbda": run.lmbda}
-        told = [f"{name.rsplit('.')[-1]}={own.get(name, '–'):.{LONGEST_VALUE}}" for name in different]
-        if len(told) > LONGEST_LABEL:
-            told = [*told[:LONGEST_LABEL], "…"]
-        labels.append(", ".join([run.model, *told]))
-    return [
-        f"{label} ({run.run_id[:6]})" if labels.count(label) > 1 else label
-        for label, run in zip(labels, firsts, strict=True)
-    ]
+        different = _different([_own(other) for other in firsts if other.model == run.model])
+        told = [f"{name.rsplit('.')[-1]}={_own(run).get(name, '–'):.{LONGEST_VALUE}}" for name in different]
+        labels.append(", ".join([run.model, *told[:LONGEST_LABEL], *["…"] * (len(told) > LONGEST_LABEL)]))
+    by_lmbda = _told_apart(labels, [f", lmbda={run.lmbda}" for run in firsts])
+    return _told_apart(by_lmbda, [f" ({run.run_id[:6]})" for run in firsts])
+
+
+def _told_apart(labels: Sequence[str], endings: Sequence[str]) -> list[str]:
+    """The labels, those that occur more than once with their endings."""
+    return [label + ending if labels.count(label) > 1 else label for label, ending in zip(labels, endings, strict=True)]
 
 
 def _different(many: Sequence[Mapping[str, str]]) -> list[str]:

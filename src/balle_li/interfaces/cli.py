@@ -65,6 +65,9 @@ def compress(
             show_default=False,
         ),
     ] = None,
+    effort: Annotated[
+        int, typer.Option(min=0, max=10, help="How long to fit the stream to the picture; decoding takes no longer.")
+    ] = 0,
     model: Model = None,
     device: Device = "auto",
     workers: Workers = 1,
@@ -75,7 +78,7 @@ def compress(
     from balle_li.interfaces.batch import run_compress
     from balle_li.interfaces.wishes import read_wishes
 
-    wishes = read_wishes(quality, target_bpp, target_size, boxes or [], importance)
+    wishes = read_wishes(quality, target_bpp, target_size, boxes or [], importance, effort)
     _finish(run_compress(paths, model, device, workers, strip, force, wishes))
 
 

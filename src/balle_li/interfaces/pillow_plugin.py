@@ -1,8 +1,8 @@
 """Pillow reads and writes .bli files: `Image.open("photo.bli")`, `image.save("photo.bli")`.
 
 Saving uses the default model (`locate.py`), or another as `model=folder`; it takes `device`, `strip`, `exif` and
-`icc_profile`, and `quality`, `boxes`, `class_weights`, `importance` and `target_bytes` as `Codec.compress` does. Registering
-costs next to nothing; torch is imported when a picture is first decoded or saved.
+`icc_profile`, and `quality`, `boxes`, `class_weights`, `importance`, `target_bytes` and `effort` as `Codec.compress` does.
+Registering costs next to nothing; torch is imported when a picture is first decoded or saved.
 """
 
 from typing import IO, Any
@@ -14,7 +14,7 @@ from balle_li.interfaces.locate import decoding_codec, default_codec
 
 FORMAT = "BLI"
 EXTENSION = ".bli"
-_WISHES = ("quality", "boxes", "class_weights", "importance", "target_bytes")
+_WISHES = ("quality", "boxes", "class_weights", "importance", "target_bytes", "effort")
 
 
 class BliImageFile(ImageFile.ImageFile):

@@ -31,6 +31,7 @@ class Wishes:
     target_size: int | None = None
     boxes: tuple[Corners, ...] = ()
     importance: NDArray[np.float32] | None = None
+    effort: int = 0
 
     def of(self, image: Image.Image) -> dict[str, Any]:
         """The arguments of `Codec.compress` for a picture. Raises BalleLiError: a box lies outside it."""
@@ -44,6 +45,8 @@ class Wishes:
             target = int(self.target_bpp * width * height / 8)
         arguments = {"quality": self.quality, "importance": self.importance, "target_bytes": target}
         given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
+        if self.effort:
+            given["effort"] = self.effort
         return given | ({"boxes": boxes, "class_weights": weights} if boxes else {})
 
 
@@ -53,6 +56,7 @@ def read_wishes(
     target_size: str | None,
     boxes: Sequence[str],
     importance: str | None,
+    effort: int = 0,
 ) -> Wishes:
     """The options as they were typed. Raises BalleLiError: one of them cannot be read."""
     if sum(given is not None for given in (quality, target_bpp, target_size)) > 1:
@@ -61,7 +65,8 @@ def read_wishes(
         raise BalleLiError(f"--target-bpp is {target_bpp:g}, must be positive")
     size = None if target_size is None else parse_size(target_size)
     corners = tuple(one for given in boxes for one in parse_boxes(given))
-    return Wishes(quality, target_bpp, size, corners, None if importance is None else read_importance(importance))
+    r = None if importance is None else read_importance(importance)
+    return Wishes(quality, target_bpp, size, corners, r, effort)
 
 
 def parse_size(text: str) -> int:

@@ -46,7 +46,7 @@ class GDN(compressai_classes.GDN):
 
         y = x / sqrt(beta + gamma · x²)        inverse:  y = x · sqrt(beta + gamma · x²)
 
-    gamma starts as a hundredth of the identity, nearly without effect, as `start_as_klt` needs it.
+    gamma starts as a hundredth of the identity, nearly without effect, until `start_as_klt` sets it.
     Autocast's own rules would carry the square and the root in fp32 on a GPU, twice the memory traffic.
     """
 

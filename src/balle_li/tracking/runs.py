@@ -33,7 +33,7 @@ class FinishedRun:
 def finished_runs(experiment: str, names: Sequence[str], query: str) -> list[FinishedRun]:
     """The runs of `experiment` that are finished and evaluated, the oldest first.
 
-    names: only those with these ids, starts of ids, or names; empty: all. query: MLflow's filter, such as
+    names: only those whose ids or names start so; empty: all. query: MLflow's filter, such as
     `tags.sweep = 'first'`. A run that lacks its files is left out with a warning.
 
     Raises TrackingError: there is no such experiment, a name fits no run, the query is not MLflow's, or no run is left.
@@ -73,10 +73,11 @@ def log_comparison(folder: Path, run_ids: Iterable[str], experiment: str) -> str
 def _named(runs: Sequence[Any], names: Sequence[str]) -> list[Any]:
     chosen: dict[str, Any] = {}
     for name in names:
-        fitting = [run for run in runs if run.info.run_id.startswith(name) or run.info.run_name == name]
+        fitting = [run for run in runs if run.info.run_id.startswith(name) or run.info.run_name.startswith(name)]
         if not fitting:
             raise TrackingError(
-                f"compare.runs: no finished run with an evaluation has the id or name {name!r}; `make ui` shows them"
+                f"compare.runs: no finished run with an evaluation has an id or name that starts with {name!r}; "
+                "`make ui` shows them"
             )
         chosen |= {run.info.run_id: run for run in fitting}
     return list(chosen.values())

@@ -14,12 +14,13 @@ class TrainConfig:
     steps: int
     batch_size: int  # of all processes together
     crop: int  # side of the square cut from each patch at every step
-    lr: float  # Adam's learning rate, at its highest
+    lr: float  # Adam's learning rate, at its highest; the transforms take a quarter of it
     lr_from_weights: float  # in its place when the training starts from weights
     schedule: ScheduleName
     warmup: float  # share of the steps in which the learning rate rises
     clip: float  # largest norm of the gradient; 0 turns clipping off
     lmbda_box: float  # weight of the squared error inside boxes, beside lmbda
+    structure: float  # weight of the structural error, in units of lmbda
     device: Literal["auto", "cpu", "gpu"]
     precision: Literal["auto", "fp32", "bf16"]
     checkpoint_minutes: float
@@ -36,6 +37,7 @@ class TrainConfig:
         require(0 <= self.warmup < 1, f"warmup is {self.warmup}, must be at least 0 and below 1")
         require(self.clip >= 0, f"clip is {self.clip}, must not be negative")
         require(self.lmbda_box >= 0, f"lmbda_box is {self.lmbda_box}, must not be negative")
+        require(self.structure >= 0, f"structure is {self.structure}, must not be negative")
         require(self.checkpoint_minutes > 0, f"checkpoint_minutes is {self.checkpoint_minutes}, must be positive")
         require(self.validate_every >= 1, f"validate_every is {self.validate_every}, must be at least 1")
         require(self.patience >= 0, f"patience is {self.patience}, must not be negative")

@@ -68,7 +68,7 @@ class Curves(pl.Callback):
             raise TrainingError(diverged(step, self.best))
         values = means | {
             "psnr": psnr(means["mse"]),
-            "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "learning_rate": float(trainer.optimizers[0].param_groups[-1]["lr"]),
             "steps_per_second": steps / elapsed if elapsed > 0 else 0.0,
         }
         self.training.append({"step": step} | values)

@@ -6,32 +6,35 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from balle_li.models.base import ModelOutput
+from balle_li.training.structure import structural_error
 
 SQUARED_PEAK = 255.0**2  # lmbda multiplies squared errors on the 0–255 scale
 
 
 class Cost(TypedDict):
-    """Scalars; mse and box_mse on the [0, 1] scale, not weighed by r."""
+    """Scalars; mse and box_mse on the [0, 1] scale, not weighed by r; structure weighed, 0 where it is off."""
 
     loss: Tensor
     bpp: Tensor
     mse: Tensor
     box_mse: Tensor
+    structure: Tensor
 
 
 class RateDistortionLoss:
-    """J = lmbda · 255² · MSE + bpp + lmbda_box · 255² · mean(w · (x − x_hat)²).
+    """J = lmbda · 255² · MSE + bpp + lmbda_box · 255² · mean(w · (x − x_hat)²) + lmbda · structure · S.
 
     bpp is Σ log p / (−ln 2 · pixels), the expected bits per pixel, as in the published code of Graham & Decoto (2019);
     their poster writes Σ log(likelihoods) / log(numpixels).
     w (H, W) is the boxes' importance map, 0 outside all boxes. The mean runs over the whole picture, so that a small box
     does not outweigh all around it. This is the paper's Future Work (there lmbda_box = 0.1); 0 turns it off.
-    Where r is given, it weighs squared errors by 4^r, and each picture's J by 2^−(its mean r): rate and weighted error
-    both about double with a unit of r, and without that the high rates alone would shape the model.
+    S is the structural error of `structural_error`, about 1 − MS-SSIM; structure = 0 turns it off, as in the paper.
+    Where r is given, it weighs errors by 4^r, and each picture's J by 2^−(its mean r): rate and weighted error both about
+    double with a unit of r, and without that the high rates alone would shape the model.
     """
 
-    def __init__(self, lmbda: float, lmbda_box: float) -> None:
-        self.lmbda, self.lmbda_box = lmbda, lmbda_box
+    def __init__(self, lmbda: float, lmbda_box: float, structure: float = 0.0) -> None:
+        self.lmbda, self.lmbda_box, self.structure = lmbda, lmbda_box, structure
 
     def __call__(self, output: ModelOutput, x: Tensor, weights: Tensor | None, r: Tensor | None = None) -> Cost:
         """x `(B, 3, H, W)` in [0, 1]; weights `(B, 1, H, W)`, None where no pixel lies in a box; r `(B, 1, H/d, W/d)` of
@@ -42,14 +45,18 @@ class RateDistortionLoss:
         squared = (output["x_hat"].float() - x).square()
         boxed = None if weights is None or self.lmbda_box == 0 else squared * weights
         error = self.lmbda * squared if boxed is None else self.lmbda * squared + self.lmbda_box * boxed
-        if r is None:
-            cost = bpp + SQUARED_PEAK * _mean(error)
-        else:
-            cost = bpp + SQUARED_PEAK * _mean(error * F.interpolate(4.0**r, (height, width)))
+        importance = None if r is None else F.interpolate(4.0**r, (height, width))
+        cost = bpp + SQUARED_PEAK * _mean(error if importance is None else error * importance)
+        structure = cost.new_zeros(())
+        if self.structure > 0:
+            structural = structural_error(x, output["x_hat"], importance)
+            structure = structural.detach().mean()
+            cost = cost + self.lmbda * self.structure * structural
+        if r is not None:
             cost = cost * 2.0 ** -_mean(r)
         mse = squared.mean()
         box_mse = mse.new_zeros(()) if boxed is None else boxed.mean()
-        return {"loss": cost.mean(), "bpp": bpp.mean(), "mse": mse, "box_mse": box_mse}
+        return {"loss": cost.mean(), "bpp": bpp.mean(), "mse": mse, "box_mse": box_mse, "structure": structure}
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -18,19 +18,21 @@ from balle_li.training.loss import Cost, RateDistortionLoss
 from balle_li.training.schedule import schedule
 
 _NOISE = 3  # keeps these random numbers apart from those of `data`
+_STARTED_AS_KLT = ("g_a.", "g_s.", "features.", "latents.")
+_TRANSFORMS_SHARE = 0.25  # of the learning rate, for those: they start near their goal, the entropy model at random
 
 
 class TrainingModule(pl.LightningModule):
     """A model with its loss. All that is random in step s is drawn from a generator seeded with (seed, s).
 
-    total: the sums of loss, bpp, mse and box_mse over the steps since `take_totals`, and the number of those steps. It
+    total: the sums of the cost's terms over the steps since `take_totals`, and the number of those steps. It
     stays on the device, so that no step waits for the one before.
     """
 
     def __init__(self, model: CompressionModel, config: TrainConfig, lmbda: float, seed: int) -> None:
         super().__init__()
         self.model, self.config, self.seed = model, config, seed
-        self.loss = RateDistortionLoss(lmbda, config.lmbda_box)
+        self.loss = RateDistortionLoss(lmbda, config.lmbda_box, config.structure)
         self.batch_share = (0, 1)
         self.register_buffer("total", torch.zeros(len(Cost.__annotations__) + 1), persistent=False)
 
@@ -79,7 +81,15 @@ class TrainingModule(pl.LightningModule):
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
 
     def configure_optimizers(self) -> Any:
-        weights = [weight for weight in self.model.parameters() if weight.requires_grad]
-        optimizer = torch.optim.Adam(weights, lr=self.config.highest_lr, fused=self.device.type in ("cpu", "cuda"))
+        lr = self.config.highest_lr
+        groups: dict[bool, list[Tensor]] = {True: [], False: []}
+        for name, weight in self.model.named_parameters():
+            if weight.requires_grad:
+                groups[name.startswith(_STARTED_AS_KLT)].append(weight)
+        optimizer = torch.optim.Adam(
+            [{"params": groups[True], "lr": _TRANSFORMS_SHARE * lr}, {"params": groups[False]}],
+            lr=lr,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
         shares = schedule(self.config.schedule, self.config.steps, self.config.warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, shares), "interval": "step"}}

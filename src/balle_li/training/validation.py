@@ -35,7 +35,7 @@ class Validation:
 
     @torch.no_grad()
     def run(self, module: TrainingModule) -> dict[str, float]:
-        """Mean loss, bpp, mse and box_mse of the patches, and the PSNR in dB of their mean squared error."""
+        """Means of the cost's terms over the patches, and the PSNR in dB of their mean squared error."""
         rank, processes = self.share
         sums = torch.zeros(len(Cost.__annotations__) + 1, device=module.device, dtype=torch.float64)
         module.model.eval()

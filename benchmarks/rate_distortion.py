@@ -1,0 +1,92 @@
+"""The models of the paper and ours, trained alike and measured on Kodak through real files.
+
+python benchmarks/rate_distortion.py PATCHES --out FOLDER [--models balle balle-li balle-li-roi] [--steps 8000]
+    [--lmbdas 0.0015 0.006 0.024] [--pictures FOLDER] [--limit N]
+
+PATCHES is a patch store, such as data/03_patches. Every model gets the same patches, seed, steps and parameters, those of
+params.yaml, and starts from nothing; the error inside boxes counts the same multiple of the rest at every lmbda. Models of
+one rate are trained at each of --lmbdas, `balle-li-roi` once, at the middle one, and measured at several qualities. What
+is trained stays in --out, and an interrupted run goes on. Prints points and BD-rates and writes rate_distortion.json.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import kodak
+import yaml
+
+from balle_li.configuration import from_mapping
+from balle_li.datasets.patch_store import PatchStore
+from balle_li.errors import BalleLiError
+from balle_li.evaluation.curves import RdCurve
+from balle_li.files import write_json
+from balle_li.models.config import ModelConfig
+from balle_li.run_log import NoLog
+from balle_li.training.config import TrainConfig
+from balle_li.training.train import train
+
+ROOT = Path(__file__).resolve().parents[1]
+ANCHORS = ("jpeg", "balle")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("patches", type=Path, help="patch store")
+    parser.add_argument("--out", type=Path, required=True, help="where the models and rate_distortion.json go")
+    parser.add_argument("--models", nargs="+", default=["balle", "balle-li", kodak.OURS])
+    parser.add_argument("--lmbdas", nargs="+", type=float, default=[0.0015, 0.006, 0.024])
+    parser.add_argument("--steps", type=int, help="default: train.steps of params.yaml")
+    parser.add_argument("--pictures", type=Path, default=kodak.PICTURES)
+    parser.add_argument(
+        "--limit", type=int, default=kodak.KODAK, help="how many pictures, spread evenly over the folder"
+    )
+    arguments = parser.parse_args()
+    parameters = yaml.safe_load((ROOT / "params.yaml").read_text())
+    steps = arguments.steps or parameters["train"]["steps"]
+    middle = sorted(arguments.lmbdas)[len(arguments.lmbdas) // 2]
+    folders: list[tuple[str, Path]] = []
+    try:
+        PatchStore(arguments.patches, "train")
+        for name in arguments.models:
+            for lmbda in [middle] if name == kodak.OURS else arguments.lmbdas:
+                folder = arguments.out / f"{name}-{lmbda:g}-{steps}"
+                if not (folder / "model.json").is_file():
+                    train_one(arguments.patches, parameters, name, lmbda, lmbda / middle, steps, folder)
+                folders.append((name, folder))
+        references = kodak.read_references(arguments.pictures, arguments.limit)
+    except BalleLiError as error:
+        sys.exit(f"Error: {error}")
+    curves = kodak.measure(references, folders)
+    kodak.print_points(curves)
+    rates = {anchor: bd_rates(curves, anchor) for anchor in ANCHORS if anchor in curves}
+    for anchor, tested in rates.items():
+        print(f"\nBD-rate against {anchor}\n{'model':14} {'PSNR':>8} {'MS-SSIM':>8}")
+        for name, (by_psnr, by_ms_ssim) in tested.items():
+            print(f"{name:14} {kodak.percent(by_psnr):>8} {kodak.percent(by_ms_ssim):>8}")
+    points = [record for curve in curves.values() for record in curve.records()]
+    figures = {"steps": steps, "pictures": len(references), "bd_rate": rates, "points": points}
+    write_json(arguments.out / "rate_distortion.json", figures)
+
+
+def train_one(
+    patches: Path, parameters: dict[str, Any], name: str, lmbda: float, times: float, steps: int, folder: Path
+) -> None:
+    """Train a model into `folder`; `times`: by how much lmbda_box differs from that of params.yaml."""
+    settings = parameters["train"]
+    own = {"steps": steps, "init_from": None, "lmbda_box": settings["lmbda_box"] * times}
+    config = from_mapping(TrainConfig, settings | own, "train")
+    model = from_mapping(ModelConfig, parameters["model"] | {"name": name}, "model")
+    weights, seed = parameters["class_weights"], parameters["seed"]
+    train(patches, model, config, lmbda, weights, seed, folder, folder.with_name(f".{folder.name}"), NoLog())
+
+
+def bd_rates(curves: dict[str, RdCurve], anchor: str) -> dict[str, tuple[float | None, float | None]]:
+    """Of every learned model against `anchor`."""
+    learned = [name for name in curves if name not in (anchor, *kodak.CLASSICAL)]
+    return {name: kodak.bd_rates(curves[anchor], curves[name]) for name in learned}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Latents adapted to the picture: the stream decodes as ever, and what it costs with its errors does not rise."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from balle_li.boxes import Box
+from balle_li.codec import effort
+from balle_li.codec.codec import Codec
+from balle_li.models.config import ModelConfig
+from balle_li.models.registry import build
+from balle_li.training.export import model_folder
+
+LMBDA = 0.01
+
+
+def untrained(name):
+    """A codec that reconstructs pictures, as models do before training; tiny random ones don't."""
+    torch.manual_seed(0)
+    return Codec(model_folder(build(ModelConfig(name, 16)), LMBDA, {}), torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="module", params=["balle", "balle-li-roi"])
+def codec(request):
+    return untrained(request.param)
+
+
+def picture(height=72, width=104):
+    noise = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def cost(codec, image, data):
+    """J of a stream, in bits; all of the picture weighs the same at quality 50."""
+    difference = np.asarray(image, np.float64) - np.asarray(codec.decompress(data), np.float64)
+    return 8 * len(data) + LMBDA / 3 * (difference**2).sum()
+
+
+def test_the_cost_falls_and_more_with_more_effort(codec):
+    image = picture()
+    plain, some, more = (cost(codec, image, codec.compress(image, effort=effort)) for effort in (0, 2, 10))
+    assert more <= some < plain
+
+
+def test_no_effort_is_the_plain_stream_and_effort_is_the_same_each_time(codec):
+    image = picture()
+    assert codec.compress(image, effort=0) == codec.compress(image)
+    assert codec.compress(image, effort=1) == codec.compress(image, effort=1)
+
+
+def test_it_goes_tile_by_tile(codec, monkeypatch):
+    image = picture()
+    monkeypatch.setattr(effort, "_TILE", 3)
+    done = []
+    data = codec.compress(image, effort=2, progress=done.append)
+    assert cost(codec, image, data) < cost(codec, image, codec.compress(image))
+    assert done[-1] == 1 and len(done) > 5
+
+
+def test_boxes_are_heeded():
+    codec = untrained("balle-li-roi")
+    image, boxes = picture(64, 128), [Box("face", 0.0, 0.0, 0.5, 1.0)]
+    before, after = (
+        np.asarray(codec.decompress(codec.compress(image, boxes=boxes, effort=steps)), np.float64) for steps in (0, 10)
+    )
+    pixels = np.asarray(image, np.float64)
+
+    def left_and_right(decoded):
+        squared = (decoded - pixels) ** 2
+        return squared[:, :64].mean(), squared[:, 64:].mean()
+
+    (left, right), (left_before, right_before) = left_and_right(after), left_and_right(before)
+    assert left / left_before < right / right_before

@@ -37,14 +37,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the models and rate_distortion.json go")
     parser.add_argument("--models", nargs="+", default=["balle", "balle-li", kodak.OURS])
     parser.add_argument("--lmbdas", nargs="+", type=float, default=[0.0015, 0.006, 0.024])
-    parser.add_argument("--steps", type=int, help="default: train.steps of params.yaml")
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--pictures", type=Path, default=kodak.PICTURES)
     parser.add_argument(
         "--limit", type=int, default=kodak.KODAK, help="how many pictures, spread evenly over the folder"
     )
     arguments = parser.parse_args()
     parameters = yaml.safe_load((ROOT / "params.yaml").read_text())
-    steps = arguments.steps or parameters["train"]["steps"]
+    steps = arguments.steps
     middle = sorted(arguments.lmbdas)[len(arguments.lmbdas) // 2]
     folders: list[tuple[str, Path]] = []
     try:

@@ -7,7 +7,7 @@ from balle_li.importance import LIMIT, STEPS, box_importance, quality_to_r, to_l
 
 
 def test_quality_spans_r():
-    assert [quality_to_r(quality) for quality in (0, 50, 75, 100)] == [-1.5, 0.0, 0.75, 1.5]
+    assert [quality_to_r(quality) for quality in (0, 50, 75, 100)] == [-1.75, 0.0, 0.875, 1.75]
 
 
 @pytest.mark.parametrize("quality", [-1, 100.5, float("nan")])

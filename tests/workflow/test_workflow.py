@@ -69,6 +69,19 @@ def test_queued_experiments_land_in_the_same_database(project):
     assert all(run.info.status == "FINISHED" and run.data.metrics.keys() >= HEADLINE for run in runs)
 
 
+def test_a_sweep_survives_an_experiment_that_fails_and_its_models_are_compared(project):
+    command = "python scripts/sweep.py first --models balle wrong --lmbdas 0.01 --set train.init_from=null"
+    answer = project.run(command, check=False)
+    assert answer.returncode == 1
+    assert "1 of 2 experiments finished" in answer.stdout, answer.stdout + answer.stderr
+    assert "first-wrong-0.01 failed: model name 'wrong' is unknown" in answer.stderr
+    project.run("kedro run --pipeline compare --params 'compare.runs=[first]'")
+    folder = project.path / "data/05_reports/comparison"
+    comparison = json.loads((folder / "comparison.json").read_text())
+    assert [run["name"] for run in comparison["runs"].values()] == ["first-balle-0.01"]
+    assert "first-balle-0.01" in (folder / "report.html").read_text()
+
+
 def test_a_killed_training_goes_on_where_it_was_in_the_same_run(project):
     before = len(project.mlflow_runs())
     command = "kedro run --pipeline train --params train.steps=400,train.checkpoint_minutes=0.02"

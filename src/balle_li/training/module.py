@@ -86,10 +86,8 @@ class TrainingModule(pl.LightningModule):
         for name, weight in self.model.named_parameters():
             if weight.requires_grad:
                 groups[name.startswith(_STARTED_AS_KLT)].append(weight)
-        optimizer = torch.optim.Adam(
-            [{"params": groups[True], "lr": _TRANSFORMS_SHARE * lr}, {"params": groups[False]}],
-            lr=lr,
-            fused=self.device.type in ("cpu", "cuda"),
-        )
+        started: dict[str, Any] = {"params": groups[True], "lr": _TRANSFORMS_SHARE * lr}
+        others: dict[str, Any] = {"params": groups[False]}
+        optimizer = torch.optim.Adam([started, others], lr=lr, fused=self.device.type in ("cpu", "cuda"))
         shares = schedule(self.config.schedule, self.config.steps, self.config.warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, shares), "interval": "step"}}

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 FINISHED = ("Success", "Failed", "Killed")
 POLL_SECONDS = 5.0
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 20.0
 """How long tasks may wait without a worker before workers are started again."""
 
 

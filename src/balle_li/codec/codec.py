@@ -81,7 +81,7 @@ class Codec:
         """Compress a Pillow image of any mode, of an animation the current frame, to a stream (docs/bitstream.md).
 
         Of models of variable rate (`variable_rate`) only:
-        quality: 0 to 100, by default 50, the rate of the lmbda of training; 100 doubles it two to three times.
+        quality: 0 to 100, by default 50, r = 0, the lmbda of training; from 0 to 100 the rate grows some ninefold.
         boxes: what counts more, in the upright picture; `class_weights` says how much by label, 1 where it is silent.
         importance: float (h, w) of any size, stretched over the picture: r, added to what quality and boxes ask for; one
             unit weighs squared errors fourfold. The sum is kept within [−2, 2].

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from kodak import PICTURES
 from PIL import Image
 
 from balle_li.codec.bitstream import Stream
@@ -28,8 +29,6 @@ from balle_li.codec.codec import Codec
 from balle_li.codec.pictures import Picture
 from balle_li.evaluation.metrics import ms_ssim
 from balle_li.released import MODEL_FOLDER
-
-KODAK = Path(__file__).resolve().parents[2] / "shared" / "kodak"
 
 CLASSICAL: dict[str, dict[str, Any]] = {
     "AVIF speed 6": {"format": "AVIF", "speed": 6},
@@ -56,7 +55,9 @@ def balle_li(codec: Codec, path: Path, folder: Path, repeats: int) -> dict[str, 
     picture = Picture.from_image(image, strip=False)
     y, _ = codec.transforms.analyse(picture.rgb, None)
     r = np.zeros(y.shape[1:], np.int8) if codec.variable_rate else None
-    sections = codec.latents.encode(y, r)
+    prepared = codec.latents.prepare(y, r)
+    symbols = prepared.symbols()
+    sections = codec.latents.encode(prepared, symbols, r)
     values = codec.latents.decode(sections, *y.shape[1:]).values
     data = codec.compress(image)
     height, width = picture.rgb.shape[:2]
@@ -65,8 +66,8 @@ def balle_li(codec: Codec, path: Path, folder: Path, repeats: int) -> dict[str, 
         "read PNG": lambda: Image.open(path).convert("RGB"),
         "encode": lambda: codec.compress(image),
         "encode: analysis": lambda: codec.transforms.analyse(picture.rgb, None),
-        "encode: latents to bytes": lambda: codec.latents.encode(y, r),
-        "encode: of these, z and entropy parameters": lambda: codec.latents.importance(y, r),
+        "encode: z and entropy parameters": lambda: codec.latents.prepare(y, r),
+        "encode: entropy coding": lambda: codec.latents.encode(prepared, symbols, r),
         "write stream": lambda: file.write_bytes(data),
         "read stream": lambda: Stream.unpack(file.read_bytes()),
         "decode": lambda: codec.decompress(data),
@@ -140,7 +141,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="model folder; default: the one that ships")
-    parser.add_argument("--pictures", type=Path, default=KODAK, help="folder of PNG pictures")
+    parser.add_argument("--pictures", type=Path, default=PICTURES, help="folder of PNG pictures")
     parser.add_argument("--limit", type=int, default=24, help="how many pictures to take")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
@@ -157,7 +158,7 @@ def main() -> None:
         f"torch {torch.__version__}, {platform.processor() or platform.machine()}, {len(pictures)} pictures"
     )
     for step, value in own.items():
-        print(f"  {step:42} {value:9.1f}" + ("" if step == "bytes" else " ms"))
+        print(f"  {step:34} {value:9.1f}" + ("" if step == "bytes" else " ms"))
     print(
         f"  {'':14}{'encode ms':>10}{'decode ms':>11}{'bytes':>9}{'encode ×':>10}{'decode ×':>10}   (×: time over Balle-Li's)"
     )

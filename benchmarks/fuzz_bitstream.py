@@ -104,8 +104,8 @@ def sound_streams(codec: Codec) -> list[bytes]:
             for pixels in (noise, ramp):
                 image = Image.fromarray(pixels.squeeze(2) if channels == 1 else pixels, mode)
                 image.info |= {"icc_profile": b"profile" * 20, "exif": b"Exif\0\0" + b"tag" * 9} if width == 40 else {}
-                region = {"boxes": [Box("face", 0.2, 0.1, 0.6, 0.9)]} if codec.variable_rate and width == 300 else {}
-                streams.append(codec.compress(image, **region))
+                boxes = [Box("face", 0.2, 0.1, 0.6, 0.9)] if codec.variable_rate and width == 300 else []
+                streams.append(codec.compress(image, boxes=boxes))
     return streams
 
 

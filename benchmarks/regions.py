@@ -37,10 +37,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="model folder; default: the one that ships")
     parser.add_argument("--photos", type=Path, default=ROOT.parent / "shared" / "labelled-photos")
+    parser.add_argument("--limit", type=int, default=100, help="how many pictures at most")
     parser.add_argument("--quality", type=float, default=50)
     parser.add_argument("--out", type=Path, help="a folder for regions.json")
     arguments = parser.parse_args()
-    pictures = sorted((arguments.photos / "images" / "test").glob("*.jpg"))
+    pictures = sorted((arguments.photos / "images" / "test").glob("*.jpg"))[: arguments.limit]
     if not pictures:
         sys.exit(f"no photographs in {arguments.photos}/images/test; name the folder of labelled photographs")
     figures = measure(Codec.load(arguments.model, "cpu"), pictures, read_boxes(arguments.photos), arguments.quality)

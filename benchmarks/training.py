@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+import yaml
 from compressai.entropy_models import EntropyBottleneck
 from compressai.layers import GDN
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import RandomCrop
 from torchvision.transforms.functional import to_tensor
 
+from balle_li.configuration import from_mapping
 from balle_li.datasets.patch_store import FORMAT, INDEX_SCHEMA, PatchStore, shard_name
 from balle_li.datasets.pictures import read_picture
 from balle_li.models.config import ModelConfig
@@ -39,7 +41,8 @@ from balle_li.training.device import choose_device, choose_precision
 from balle_li.training.module import TrainingModule
 from balle_li.training.train import train
 
-PHOTOS = Path(__file__).resolve().parents[1].parent / "shared" / "photos"
+ROOT = Path(__file__).resolve().parents[1]
+PHOTOS = ROOT.parent / "shared" / "photos"
 PATCH = 256
 LMBDA = 0.01
 
@@ -84,22 +87,16 @@ def main() -> None:
 
 
 def train_config(arguments: argparse.Namespace) -> TrainConfig:
-    return TrainConfig(
-        steps=arguments.steps,
-        batch_size=arguments.batch,
-        crop=arguments.crop,
-        lr=1e-4,
-        schedule="constant",
-        warmup=0.0,
-        clip=1.0,
-        lmbda_box=0.0,
-        structure=0.0,
-        device=arguments.device,
-        precision="auto",
-        checkpoint_minutes=2.0,
-        validate_every=10**9,
-        init_from=None,
-    )
+    """Those of params.yaml, but as plain as the recipe: a constant learning rate, and the paper's loss without boxes."""
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]
+    shape = {
+        "steps": arguments.steps,
+        "batch_size": arguments.batch,
+        "crop": arguments.crop,
+        "device": arguments.device,
+    }
+    plain = {"lr": 1e-4, "schedule": "constant", "warmup": 0.0, "lmbda_box": 0.0, "structure": 0.0, "init_from": None}
+    return from_mapping(TrainConfig, settings | shape | plain | {"validate_every": 10**9}, "train")
 
 
 def write_store(pictures: list[Path], folder: Path) -> Path:
@@ -234,9 +231,9 @@ def parts_of_a_step(setting: Setting) -> dict[str, float]:
     """Median milliseconds of each part, run one after the other without a trainer."""
     config, device = setting.config, setting.device
     source = CropSource(PatchStore(setting.store, "train"), config.crop, config.batch_size, 0, None)
-    model = build(setting.model).to(device, memory_format=torch.channels_last)
+    model = build(setting.model).to(device).to(memory_format=torch.channels_last)
     module = TrainingModule(model, config, LMBDA, 0).to(device)
-    optimizer = module.configure_optimizers()
+    optimizer = module.configure_optimizers()["optimizer"]
     entropy = timed_forward(model.bottlenecks()["y"], device)
     bf16 = choose_precision(config.precision, "gpu" if device.type == "cuda" else "cpu") == "bf16"
     times: dict[str, list[float]] = {
@@ -248,7 +245,7 @@ def parts_of_a_step(setting: Setting) -> dict[str, float]:
         batch = source.batch(step)
         marks.append(now(device))
         with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
-            loss = module.cost(batch._replace(images=batch.images.to(device)))["loss"]
+            loss = module.cost(batch._replace(images=batch.images.to(device)), None)["loss"]
         marks.append(now(device))
         optimizer.zero_grad()
         loss.backward()

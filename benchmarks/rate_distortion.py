@@ -58,7 +58,7 @@ def main() -> None:
         PatchStore(arguments.patches, "train")
         for name in arguments.models:
             for lmbda in [middle] if name == kodak.OURS else arguments.lmbdas:
-                folder = arguments.out / f"{name}-{lmbda:g}-{steps}"
+                folder = arguments.out / f"{name}-{lmbda:g}-{arguments.structure:g}-{arguments.crop}-{steps}"
                 if not (folder / "model.json").is_file():
                     train_one(arguments.patches, parameters, name, lmbda, folder)
                 folders.append((name, folder))

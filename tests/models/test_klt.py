@@ -52,3 +52,10 @@ def test_contrast_divides_what_lies_in_it_and_local_means_do_not(name):
     for number in (1, 3):
         gamma = networks["g_s"][number].finished_parameters()[1]
         assert gamma[12:, 12:].min() > 0.2
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_networks_that_start_as_a_klt_are_the_models_own_transforms(name):
+    model = build(ModelConfig(name, N=8))
+    assert set(model.started_as_klt) <= set(model.networks())
+    assert model.started_as_klt[-1] == "g_s"

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 MODEL_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Told apart by colour-blind readers too (Okabe & Ito 2008)."""
-CLASSICAL_STYLES = (("#555555", "-"), ("#888888", "--"), ("#555555", ":"), ("#888888", "-."), ("#AAAAAA", "-"))
+CLASSICAL_STYLES = (("#555555", "-"), ("#888888", "--"), ("#555555", ":"), ("#888888", "-."))
+"""Repeated with other markers when there are more codecs than these."""
+CLASSICAL_MARKERS = ("o", "^", "x")
 INK, FAINT = "#222222", "#D8D8D8"
 NOTE_COLUMNS = 135
 
@@ -77,11 +79,24 @@ def _panel(
     label: str,
 ) -> None:
     for index, curve in enumerate(classical):
-        colour, style = CLASSICAL_STYLES[index % len(CLASSICAL_STYLES)]
-        _curve(axis, curve, metric, titles, color=colour, linestyle=style, linewidth=1.3, markersize=3.2)
+        turn, place = divmod(index, len(CLASSICAL_STYLES))
+        colour, style = CLASSICAL_STYLES[place]
+        marker = CLASSICAL_MARKERS[turn % len(CLASSICAL_MARKERS)]
+        _curve(axis, curve, metric, titles, color=colour, linestyle=style, linewidth=1.3, marker=marker, markersize=3.6)
     for index, curve in enumerate(models):
         colour = MODEL_COLOURS[index % len(MODEL_COLOURS)]
-        _curve(axis, curve, metric, titles, color=colour, linestyle="-", linewidth=2.0, markersize=7.5, zorder=3)
+        _curve(
+            axis,
+            curve,
+            metric,
+            titles,
+            color=colour,
+            linestyle="-",
+            linewidth=2.0,
+            marker="o",
+            markersize=7.5,
+            zorder=3,
+        )
     axis.set_xlabel("bits per pixel")
     axis.set_title(label, loc="left", fontsize=10, color=INK)
     axis.set_xlim(left=0)
@@ -101,6 +116,7 @@ def _curve(
     color: str,
     linestyle: str,
     linewidth: float,
+    marker: str,
     markersize: float,
     zorder: float = 2,
 ) -> None:
@@ -109,7 +125,7 @@ def _curve(
         [bpp for bpp, _ in values],
         [quality for _, quality in values],
         label=titles.get(curve.codec, curve.codec),
-        marker="o",
+        marker=marker,
         color=color,
         linestyle=linestyle if len(values) > 1 else "none",
         linewidth=linewidth,

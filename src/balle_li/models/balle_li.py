@@ -30,6 +30,7 @@ class BalleLi(CompressionModel):
     """
 
     downsampling = 16
+    started_as_klt = ("features", "latents", "g_s")
 
     def __init__(self, N: int) -> None:
         super().__init__(N)

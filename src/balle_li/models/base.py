@@ -26,6 +26,7 @@ class CompressionModel(nn.Module, ABC):
     name: str = ""  # the registry's
     downsampling: int  # pixels per latent, along each side
     variable_rate = False  # whether it codes by an importance r
+    started_as_klt: tuple[str, ...] = ("g_a", "g_s")  # the networks that `start_as_klt` has set
 
     def __init__(self, N: int) -> None:
         super().__init__()

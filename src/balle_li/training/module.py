@@ -18,8 +18,7 @@ from balle_li.training.loss import Cost, RateDistortionLoss
 from balle_li.training.schedule import schedule
 
 _NOISE = 3  # keeps these random numbers apart from those of `data`
-_STARTED_AS_KLT = ("g_a.", "g_s.", "features.", "latents.")
-_TRANSFORMS_SHARE = 0.25  # of the learning rate, for those: they start near their goal, the entropy model at random
+_TRANSFORMS_SHARE = 0.25  # of the learning rate: they start as a KLT near their goal, the entropy model at random
 
 
 class TrainingModule(pl.LightningModule):
@@ -85,7 +84,7 @@ class TrainingModule(pl.LightningModule):
         groups: dict[bool, list[Tensor]] = {True: [], False: []}
         for name, weight in self.model.named_parameters():
             if weight.requires_grad:
-                groups[name.startswith(_STARTED_AS_KLT)].append(weight)
+                groups[name.partition(".")[0] in self.model.started_as_klt].append(weight)
         started: dict[str, Any] = {"params": groups[True], "lr": _TRANSFORMS_SHARE * lr}
         others: dict[str, Any] = {"params": groups[False]}
         optimizer = torch.optim.Adam([started, others], lr=lr, fused=self.device.type in ("cpu", "cuda"))

@@ -17,14 +17,14 @@ VARIABLE = "BALLE_LI_MODEL"
 TRAINED = Path("data", "04_models", "model")
 
 
-def model_folder(name: str | None = None) -> Path:
+def model_folder(name: str | Path | None = None) -> Path:
     """The model folder for `name`: a folder, a registry address such as models:/balle-li@champion, or None for the default.
 
     The default is what the environment variable BALLE_LI_MODEL names, else the model that ships with the package.
     Raises TrackingError when the registry does not have it.
     """
-    name = name or os.environ.get(VARIABLE)
-    if name is None:
+    name = os.fspath(name or os.environ.get(VARIABLE, ""))
+    if not name:
         return MODEL_FOLDER
     if name.startswith("models:/"):
         from balle_li.tracking.registry import model_path
@@ -34,14 +34,14 @@ def model_folder(name: str | None = None) -> Path:
 
 
 @functools.lru_cache(maxsize=4)
-def default_codec(name: str | None = None, device: str = "auto") -> "Codec":
+def default_codec(name: str | Path | None = None, device: str = "auto") -> "Codec":
     """The codec of `model_folder(name)`, loaded once. Raises BalleLiError as loading does."""
     from balle_li.codec.codec import Codec
 
     return Codec.load(model_folder(name), device)
 
 
-def decoding_codec(data: bytes, name: str | None = None, device: str = "auto") -> "Codec":
+def decoding_codec(data: bytes, name: str | Path | None = None, device: str = "auto") -> "Codec":
     """The codec that made the stream `data`: that of `name`, or of the default model and this project's trained one.
 
     Raises BitstreamError: the stream is damaged, or of none of them; BalleLiError as loading does.

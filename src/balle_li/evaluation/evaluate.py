@@ -25,6 +25,8 @@ from balle_li.run_log import RunLog
 REPORT_FILES = (
     "metrics.json", "rd_curve.json", "jpeg.json", "classical.json", "pictures.parquet", "rd_curve.png", "pictures.png",
 )  # fmt: skip
+SIDE_BY_SIDE = ("rd_curve.png", "pictures.png")
+"""Also beside the run's folders: the page on which MLflow compares runs offers only files that lie in none."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,9 @@ def _evaluate_set(
     write_json(folder / "metrics.json", metrics)
     for path in [*(folder / name for name in REPORT_FILES), *shown]:
         log.artifact(path, (Path("evaluation") / path.parent.relative_to(report)).as_posix())
+    if folder == report:
+        for name in SIDE_BY_SIDE:
+            log.artifact(folder / name)
     return metrics
 
 

@@ -8,6 +8,7 @@ quality: the factorized model saves 48 % of the bits of a JPEG curve that ends a
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,10 @@ from balle_li.progress import progress
 
 PUBLISHED = {"jpeg2000": (-35.9, -13.3), "webp": (-36.2, -23.4), "avif": (-62.4, -52.7), "hevc": (-58.9, -47.8)}
 """BD-rate in per cent against JPEG, by PSNR and by MS-SSIM; AVIF stands beside AV1, HEVC beside BPG 4:4:4."""
+
+PUBLISHED_RANGE = (0.22, 1.37)
+"""Bits per pixel between the ends of the JPEG curve that these figures are against; it ends at quality 75."""
+MIN_POINTS = 4
 
 KODAK = Path(__file__).resolve().parents[1].parent / "shared" / "kodak"
 
@@ -40,7 +45,11 @@ def main() -> None:
     curves = measure([paths[i] for i in chosen], names)
     for name in names:
         print_curve(curves[name])
-    print_bd_rates(curves)
+    print_bd_rates(curves, "BD-rate against JPEG 4:2:0", curves["jpeg"])
+    points = tuple(point for point in curves["jpeg"].points if PUBLISHED_RANGE[0] <= point.bpp <= PUBLISHED_RANGE[1])
+    if len(points) >= MIN_POINTS:
+        title = "The same over the rates of the published JPEG curve, {:g} to {:g} bpp".format(*PUBLISHED_RANGE)
+        print_bd_rates(curves, title, replace(curves["jpeg"], points=points))
 
 
 def measure(paths: list[Path], names: list[str]) -> dict[str, RdCurve]:
@@ -65,17 +74,17 @@ def print_curve(curve: RdCurve) -> None:
         print(f"{point.setting:44} {point.bpp:7.4f} {point.psnr:7.2f} {similarity:>8}")
 
 
-def print_bd_rates(curves: dict[str, RdCurve]) -> None:
-    anchor = curves["jpeg"]
-    print(f"\nBD-rate against JPEG 4:2:0\n{'codec':14} {'PSNR':>8} {'published':>10} {'MS-SSIM':>9} {'published':>10}")
+def print_bd_rates(curves: dict[str, RdCurve], title: str, anchor: RdCurve) -> None:
+    print(f"\n{title}\n{'codec':14} {'PSNR':>8} {'published':>10} {'MS-SSIM':>9} {'published':>10}")
     for name, curve in curves.items():
         if name == "jpeg":
             continue
         psnr = bd_rate(anchor.values("psnr"), curve.values("psnr"))
         similarity = bd_rate(anchor.values("ms_ssim_db"), curve.values("ms_ssim_db"))
         known = [f"{figure:+.1f}" for figure in PUBLISHED.get(name, ())] or ["–", "–"]
-        title = classical_codec(name).title
-        print(f"{title:14} {_percent(psnr):>8} {known[0]:>10} {_percent(similarity):>9} {known[1]:>10}")
+        print(
+            f"{classical_codec(name).title:14} {_percent(psnr):>8} {known[0]:>10} {_percent(similarity):>9} {known[1]:>10}"
+        )
         for metric, result in (("PSNR", psnr), ("MS-SSIM", similarity)):
             if result.warning:
                 print(f"  {metric}: {result.warning}")

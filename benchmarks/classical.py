@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from kodak import PICTURES
 
 from balle_li.datasets.pictures import read_picture
 from balle_li.evaluation.bd_rate import BdRate, bd_rate
@@ -26,14 +27,11 @@ PUBLISHED = {"jpeg2000": (-35.9, -13.3), "webp": (-36.2, -23.4), "avif": (-62.4,
 
 PUBLISHED_RANGE = (0.22, 1.37)
 """Bits per pixel between the ends of the JPEG curve that these figures are against; it ends at quality 75."""
-MIN_POINTS = 4
-
-KODAK = Path(__file__).resolve().parents[1].parent / "shared" / "kodak"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="BD-rates of the classical codecs against JPEG")
-    parser.add_argument("folder", nargs="?", type=Path, default=KODAK, help="PNG pictures; default: ../shared/kodak")
+    parser.add_argument("folder", nargs="?", type=Path, default=PICTURES, help="PNG pictures; default: ../shared/kodak")
     parser.add_argument("--pictures", type=int, default=24, help="how many, spread evenly over the folder")
     parser.add_argument("--codecs", nargs="+", choices=codec_names(), default=codec_names())
     arguments = parser.parse_args()
@@ -47,9 +45,8 @@ def main() -> None:
         print_curve(curves[name])
     print_bd_rates(curves, "BD-rate against JPEG 4:2:0", curves["jpeg"])
     points = tuple(point for point in curves["jpeg"].points if PUBLISHED_RANGE[0] <= point.bpp <= PUBLISHED_RANGE[1])
-    if len(points) >= MIN_POINTS:
-        title = "The same over the rates of the published JPEG curve, {:g} to {:g} bpp".format(*PUBLISHED_RANGE)
-        print_bd_rates(curves, title, replace(curves["jpeg"], points=points))
+    title = "The same over the rates of the published JPEG curve, {:g} to {:g} bpp".format(*PUBLISHED_RANGE)
+    print_bd_rates(curves, title, replace(curves["jpeg"], points=points))
 
 
 def measure(paths: list[Path], names: list[str]) -> dict[str, RdCurve]:

@@ -1,4 +1,4 @@
-"""Every script of benchmarks/ runs to its end, at a size at which its figures mean nothing."""
+"""The scripts of benchmarks/ run to their ends, at sizes at which their figures mean nothing; fuzzing is in codec/."""
 
 import json
 import subprocess

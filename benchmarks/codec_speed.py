@@ -56,8 +56,7 @@ def balle_li(codec: Codec, path: Path, folder: Path, repeats: int) -> dict[str, 
     y, _ = codec.transforms.analyse(picture.rgb, None)
     r = np.zeros(y.shape[1:], np.int8) if codec.variable_rate else None
     prepared = codec.latents.prepare(y, r)
-    symbols = prepared.symbols()
-    sections = codec.latents.encode(prepared, symbols, r)
+    sections = codec.latents.encode(prepared, r)
     values = codec.latents.decode(sections, *y.shape[1:]).values
     data = codec.compress(image)
     height, width = picture.rgb.shape[:2]
@@ -67,7 +66,7 @@ def balle_li(codec: Codec, path: Path, folder: Path, repeats: int) -> dict[str, 
         "encode": lambda: codec.compress(image),
         "encode: analysis": lambda: codec.transforms.analyse(picture.rgb, None),
         "encode: z and entropy parameters": lambda: codec.latents.prepare(y, r),
-        "encode: entropy coding": lambda: codec.latents.encode(prepared, symbols, r),
+        "encode: entropy coding": lambda: codec.latents.encode(prepared, r),
         "write stream": lambda: file.write_bytes(data),
         "read stream": lambda: Stream.unpack(file.read_bytes()),
         "decode": lambda: codec.decompress(data),

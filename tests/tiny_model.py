@@ -46,6 +46,10 @@ def _make_conditional(description: Any, tensors: dict[str, torch.Tensor], N: int
     for index, layer in enumerate(h_s):
         for name, value in _weights(layer, generator).items():
             tensors[f"h_s.{index}.{name}"] = (30 * value).round().int()
+    context = [_conv(N // 2, N, 3, 1) | {"shift": 8}, {"type": "relu"}, _conv(N, 2 * N, 1, 1) | {"shift": 8}]
+    for index, layer in enumerate(context):
+        for name, value in _weights(layer, generator).items():
+            tensors[f"h_c.{index}.{name}"] = (10 * value).round().int()
     # Indices about 8 and, of the last channel, about 0; with the shift and the fraction of 8 bits each.
     tensors["h_s.2.bias"][N:] = torch.tensor([8] * (N - 1) + [0]).int() * 2**16
     del tensors["tables.y.median"]
@@ -54,7 +58,7 @@ def _make_conditional(description: Any, tensors: dict[str, torch.Tensor], N: int
     gain = torch.linspace(0.4, 0.8, N)
     tensors |= {"encoder_gain": gain, "decoder_gain": -gain}
     description["networks"]["h_a"] = h_a
-    description["integer_networks"] = {"h_s": h_s}
+    description["integer_networks"] = {"h_s": h_s, "h_c": context}
     description["tables"] = {
         "y": {"kind": "gaussian", "precision": 16},
         "z": {"kind": "factorized", "precision": 16},

@@ -52,7 +52,7 @@ def test_no_effort_is_the_plain_stream_and_effort_is_the_same_each_time(codec):
 
 def test_it_goes_tile_by_tile(codec, monkeypatch):
     image = picture()
-    monkeypatch.setattr(effort, "_TILE", 3)
+    monkeypatch.setattr(effort, "_TILE", 2)
     done = []
     data = codec.compress(image, effort=2, progress=done.append)
     assert cost(codec, image, data) < cost(codec, image, codec.compress(image))

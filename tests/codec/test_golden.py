@@ -10,7 +10,7 @@ from balle_li.codec.bitstream import Section, Stream
 from balle_li.codec.codec import Codec
 
 GOLDEN = Path(__file__).parent / "golden"
-FOLDERS = [GOLDEN, GOLDEN / "roi"]
+FOLDERS = [GOLDEN, GOLDEN / "roi", GOLDEN / "context"]
 STREAMS = [
     (folder, name, expected)
     for folder in FOLDERS

@@ -38,40 +38,54 @@ def reference_container(data):
     return width, height, sections
 
 
-def reference_symbols(coded, frequencies, precision, counts):
+def reference_symbols(coded, frequencies, precision):
+    """Takes a table for each symbol, one at a time; when there are no more, all must have been decoded."""
     coded += bytes(-len(coded) % 4)
     words = [int.from_bytes(coded[i : i + 4], "little") for i in range(0, len(coded), 4)]
     state = words.pop()
     if words:
         state = (state << 32) + words.pop()
-    symbols = []
-    for row, count in zip(frequencies, counts, strict=True):
-        k = [int(frequency) << (24 - precision) for frequency in row]
-        for _ in range(count):
-            q, s, cum = state % 2**24, 0, 0
-            while q >= cum + k[s]:
-                s, cum = s + 1, cum + k[s]
-            state = (state >> 24) * k[s] + q - cum
-            if state < 2**32 and words:
-                state = (state << 32) + words.pop()
-            symbols.append(s)
+    ks = [[int(frequency) << (24 - precision) for frequency in row] for row in frequencies]
+    table = yield
+    while table is not None:
+        k = ks[table]
+        q, s, cum = state % 2**24, 0, 0
+        while q >= cum + k[s]:
+            s, cum = s + 1, cum + k[s]
+        state = (state >> 24) * k[s] + q - cum
+        if state < 2**32 and words:
+            state = (state << 32) + words.pop()
+        table = yield s
     assert state == 2**31 and not words
-    return symbols
+    yield None
+
+
+class ReferenceValues:
+    """Decodes values, one after the other, each with a table of its own."""
+
+    def __init__(self, coded, outside, tables):
+        rows = [tables.frequencies[c, :length] for c, length in enumerate(tables.length)]
+        self.tables, self.outside, self.position = tables, outside, 0
+        self.symbols = reference_symbols(coded, rows, tables.precision)
+        next(self.symbols)
+
+    def value(self, c):
+        symbol, length, offset = self.symbols.send(c), int(self.tables.length[c]), int(self.tables.offset[c])
+        if symbol != length - 1:
+            return offset + symbol
+        v, self.position = read_varint(self.outside, self.position)
+        return offset - (v + 1) // 2 if v % 2 else offset + length - 1 + v // 2
+
+    def finish(self):
+        self.symbols.send(None)
+        assert self.position == len(self.outside)
 
 
 def reference_values(coded, outside, tables, counts):
     """The values of all tables, one after another; `counts` of each."""
-    rows = [tables.frequencies[c, :length] for c, length in enumerate(tables.length)]
-    values, position = [], 0
-    table = [c for c, count in enumerate(counts) for _ in range(count)]
-    for c, symbol in zip(table, reference_symbols(coded, rows, tables.precision, counts), strict=True):
-        length, offset = int(tables.length[c]), int(tables.offset[c])
-        if symbol == length - 1:
-            v, position = read_varint(outside, position)
-            values.append(offset - (v + 1) // 2 if v % 2 else offset + length - 1 + v // 2)
-        else:
-            values.append(offset + symbol)
-    assert position == len(outside)
+    decoder = ReferenceValues(coded, outside, tables)
+    values = [decoder.value(c) for c, count in enumerate(counts) for _ in range(count)]
+    decoder.finish()
     return np.array(values)
 
 
@@ -82,15 +96,15 @@ def reference_levels(section, rows, columns):
     return np.cumsum(differences, axis=0, dtype=np.int8).astype(int)
 
 
-def reference_integer_network(layers, tensors, values):
+def reference_integer_network(name, model, values):
     """`values`: (C, h, w) Python integers in an array of objects, so that nothing can overflow or round."""
-    for index, layer in enumerate(layers):
+    for index, layer in enumerate(model.description["integer_networks"][name]):
         values = np.clip(values, -(2**23), 2**23)
         if layer["type"] == "relu":
             values = np.maximum(values, 0)
             continue
-        weight = tensors[f"h_s.{index}.weight"].numpy().astype(object)
-        bias = tensors[f"h_s.{index}.bias"].numpy().astype(object)
+        weight = model.tensors[f"{name}.{index}.weight"].numpy().astype(object)
+        bias = model.tensors[f"{name}.{index}.bias"].numpy().astype(object)
         stride, padding, kernel = layer["stride"], layer["padding"], layer["kernel"]
         height, width = values.shape[1] * stride, values.shape[2] * stride  # of a deconv; a conv here has stride 1
         out = np.zeros((layer["out"], height, width), object) + bias[:, None, None]
@@ -118,8 +132,11 @@ def test_a_stream_decodes_by_the_specification_alone():
     assert np.array_equal(values, codec.decode_latents(data).reshape(-1))
 
 
-def test_a_conditional_stream_decodes_by_the_specification_alone():
+@pytest.mark.parametrize("context", [True, False])
+def test_a_conditional_stream_decodes_by_the_specification_alone(context):
     model = tiny_model("balle-li-roi")
+    if not context:
+        del model.description["integer_networks"]["h_c"]
     codec = Codec(model, choose_device("cpu"))
     pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     data = codec.compress(Image.fromarray(pixels), quality=60, boxes=[Box("face", 0.1, 0.2, 0.6, 0.9)])
@@ -131,17 +148,27 @@ def test_a_conditional_stream_decodes_by_the_specification_alone():
     median = (256 * model.tensors["tables.z.median"].numpy()).astype(int)[:, None, None]
     r = np.pad(levels, ((0, 0), (0, 1)), mode="edge") * 32
     entering = [*(256 * z.reshape(channels, 2, 3) + median), *(r[i::2, j::2] for i in (0, 1) for j in (0, 1))]
-    layers = model.description["integer_networks"]["h_s"]
-    leaving = reference_integer_network(layers, model.tensors, np.array(entering).astype(object))[:, :rows, :columns]
-    index = np.clip((leaving[8:] + 128) // 256, 0, model.tables("y").rows - 1).astype(int)
-    counts = [0, *(int((index == t).sum()) for t in range(1, model.tables("y").rows))]
-    assert sum(count > 0 for count in counts) > 3 and (index == 0).any()
-    values = iter(reference_values(sections[1], sections.get(2, b""), model.tables("y"), counts))
-    symbols = np.zeros(index.shape, int)
-    for table in range(1, model.tables("y").rows):
-        for place in zip(*np.nonzero(index == table), strict=True):
-            symbols[place] = next(values)
+    leaving = reference_integer_network("h_s", model, np.array(entering).astype(object))[:, :rows, :columns]
+    decoder = ReferenceValues(sections[1], sections.get(2, b""), model.tables("y"))
+    symbols = np.zeros((8, rows, columns), int)
+    second = np.add.outer(np.arange(rows), np.arange(columns)) % 2
+    used = set()
+    for number, half in enumerate([second == 0, second == 1] if context else [second >= 0]):
+        if number == 1:
+            more = reference_integer_network("h_c", model, 256 * symbols[:4].astype(object))
+            assert more[:, half].any()
+            leaving = leaving + more * half
+        table = np.clip((leaving[8:] + 128) // 256, 0, model.tables("y").rows - 1).astype(int) * half
+        for t in range(1, model.tables("y").rows):
+            for place in zip(*np.nonzero(table == t), strict=True):
+                symbols[place] = decoder.value(t)
+        used |= set(table[:, half].flatten())
+    decoder.finish()
+    assert len(used) > 3 and 0 in used
     assert np.array_equal(symbols, codec.decode_latents(data))
+    mean = (leaving[:8] / 256).astype(np.float32)
+    gain = np.exp(model.tensors["decoder_gain"].numpy()[:, None, None] * levels / 8)
+    np.testing.assert_allclose(codec.latents.decode(sections, rows, columns).values, (symbols + mean) * gain, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["balle-li", "balle-li-roi"])

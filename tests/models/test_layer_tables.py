@@ -81,8 +81,10 @@ def test_the_roi_models_layers():
     }
     h_s = [describe(layer) for layer in model.h_s]
     assert h_s == [f"deconv {map_channels + 4}-8 5x5 *2", "relu", "conv 8-8 1x1 /1", "relu", f"conv 8-{2 * M} 1x1 /1"]
+    h_c = [describe(layer) for layer in model.h_c]
+    assert h_c == ["conv 6-8 3x3 /1", "relu", f"conv 8-{2 * M} 1x1 /1"]
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    assert trained == convolutional_parameters(described | {"h_s": h_s}) + 58 * map_channels + 2 * M
+    assert trained == convolutional_parameters(described | {"h_s": h_s, "h_c": h_c}) + 58 * map_channels + 2 * M
 
 
 @pytest.mark.parametrize("sides", [(64, 96), (48, 80)])  # of even and of odd numbers of latents
@@ -106,6 +108,22 @@ def test_no_importance_is_an_importance_of_nought():
     x = torch.rand(1, 3, 48, 64)
     with torch.no_grad():
         assert torch.equal(model(x)["x_hat"], model(x, torch.zeros(1, 1, 3, 4))["x_hat"])
+
+
+def test_the_context_of_the_second_half_is_the_first_halfs_neighbours():
+    torch.manual_seed(0)
+    model = build(ModelConfig("balle-li-roi", N)).eval()
+    torch.nn.init.normal_(model.h_c[-1].weight)
+    mean = torch.zeros(1, 24, 4, 6)
+    u, index = 5 * torch.randn(mean.shape), torch.full_like(mean, 20.0)
+    before, _ = model.with_context(u, mean, index)
+    first = (torch.arange(4)[:, None] + torch.arange(6)) % 2 == 0
+    assert not before[..., first].any() and before[..., ~first].any()
+    for row, column, moved in ((1, 2, set()), (2, 2, {(1, 2), (3, 2), (2, 1), (2, 3)})):
+        changed = u.clone()
+        changed[0, 0, row, column] += 40
+        difference = (model.with_context(changed, mean, index)[0] != before)[0].any(dim=0)
+        assert {tuple(place.tolist()) for place in difference.nonzero()} == moved
 
 
 def test_importance_costs_bits_and_buys_precision_where_it_is():

@@ -6,6 +6,7 @@ from PIL import Image
 
 from balle_li.codec.codec import Codec
 from balle_li.codec.model_folder import ModelFolder
+from balle_li.models.balle_li_roi import BalleLiRoi
 from balle_li.models.config import ModelConfig
 from balle_li.models.entropy import EntropyBottleneck
 from balle_li.models.registry import build, names
@@ -57,6 +58,8 @@ def test_a_very_wide_channel_is_left_to_the_escape():
 def test_the_folder_codes_as_the_model_does(name, tmp_path):
     torch.manual_seed(0)
     model = build(ModelConfig(name, 8)).eval()
+    if isinstance(model, BalleLiRoi):
+        torch.nn.init.normal_(model.h_c[-1].weight, std=0.3)  # nought before training
     model_folder(model, 0.02, {"steps": 3}).save(tmp_path)
     assert ModelFolder.load(tmp_path).description["training"] == {"steps": 3}
     assert ModelFolder.load(tmp_path).description["lmbda"] == 0.02

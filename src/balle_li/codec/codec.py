@@ -101,8 +101,9 @@ class Codec:
 
         def stream(r: Levels | None) -> bytes:
             prepared = self.latents.prepare(y, r)
-            symbols = self._adapted(prepared, r, picture.rgb, effort, progress) if effort else prepared.symbols()
-            return self._pack(picture, self.latents.encode(prepared, symbols, r))
+            if effort:
+                prepared = self._adapted(prepared, r, picture.rgb, effort, progress)
+            return self._pack(picture, self.latents.encode(prepared, r))
 
         if not self.variable_rate:
             return stream(None)
@@ -153,13 +154,18 @@ class Codec:
         rgb: NDArray[np.uint8],
         effort: int,
         progress: Progress | None,
-    ) -> NDArray[np.int16]:
+    ) -> Prepared:
         worth = float(self.description["lmbda"]) / 3  # lmbda weighs the mean over three channels
         shape = prepared.centred.shape[1:]
         weight = np.full(shape, worth) if r is None else worth * 4.0 ** (r / STEPS)
-        tables = self.latents.coder.tables
         return adapt(
-            prepared, tables, rgb, weight.astype(np.float32), self.transforms.differentiable_synthesis, effort, progress
+            prepared,
+            self.latents,
+            rgb,
+            weight.astype(np.float32),
+            self.transforms.differentiable_synthesis,
+            effort,
+            progress,
         )
 
     def _pack(self, picture: Picture, sections: Sections) -> bytes:

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from balle_li.codec.latents import Prepared
-from balle_li.codec.tables import MAX_ABSOLUTE_SYMBOL, Tables
+from balle_li.codec.latents import LatentCoder, Prepared
 from balle_li.codec.tiles import Progress, tiles
 
 MAX_EFFORT = 10
@@ -26,45 +25,43 @@ Synthesis = Callable[[Tensor], Tensor]
 
 def adapt(
     prepared: Prepared,
-    tables: Tables,
+    coder: LatentCoder,
     rgb: NDArray[np.uint8],
     weight: NDArray[np.float32],
     synthesis: Synthesis,
     effort: int,
     progress: Progress | None,
-) -> NDArray[np.int16]:
-    """The symbols (C, rows, columns) to code in place of `prepared.symbols()`; of no tile is J higher.
+) -> Prepared:
+    """What to code in place of `prepared`; of no tile is J higher.
 
     rgb: (H, W, 3). weight: (rows, columns), bits that a squared error of 1 is worth, on the 0–255 scale, summed over the
     three channels and the pixels of a latent. synthesis: y_hat (1, C, h, w) to pixels (1, 3, h·d, w·d), 0 to 255,
     differentiable. effort: 1 to MAX_EFFORT.
     """
-    symbols = prepared.symbols()
-    _, rows, columns = symbols.shape
+    values = prepared.centred + prepared.mean
+    _, rows, columns = values.shape
     for row, column in tiles(rows, columns, _TILE, progress):
         window = tuple(
             slice(max(0, span.start - _MARGIN), min(count, span.stop + _MARGIN))
             for span, count in ((row, rows), (column, columns))
         )
         inner = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip((row, column), window, strict=True))
-        tile = _Tile(prepared.part(*window), tables, rgb, weight, window, synthesis)
-        symbols[:, row, column] = tile.adapted(effort * _STEPS_PER_EFFORT)[:, *inner]
-    return symbols
+        tile = _Tile(prepared.part(*window), coder, rgb, weight, window, synthesis)
+        values[:, row, column] = tile.adapted(effort * _STEPS_PER_EFFORT)[:, *inner]
+    return coder.settled(prepared, values)
 
 
 class _Tile:
     def __init__(
         self,
         prepared: Prepared,
-        tables: Tables,
+        coder: LatentCoder,
         rgb: NDArray[np.uint8],
         weight: NDArray[np.float32],
         window: tuple[slice, ...],
         synthesis: Synthesis,
     ) -> None:
-        self._start = torch.from_numpy(prepared.centred)
-        self._mean, self._gain = torch.from_numpy(prepared.mean), torch.from_numpy(prepared.gain)
-        self._coded = torch.from_numpy(prepared.coded)
+        self._prepared, self._coder, self._gain = prepared, coder, torch.from_numpy(prepared.gain)
         self._synthesis = synthesis
         unit = -(-rgb.shape[0] // weight.shape[0])
         unit = max(unit, -(-rgb.shape[1] // weight.shape[1]))
@@ -73,47 +70,50 @@ class _Tile:
         spread = torch.from_numpy(weight[window])[None, None]
         height, width = self._pixels.shape[1:]
         self._weight = functional.interpolate(spread, scale_factor=unit)[0, 0, :height, :width]
-        costs = np.minimum(tables.bits(), 2.0 * tables.precision).astype(np.float32)
-        self._costs = torch.from_numpy(costs)
-        table = torch.from_numpy(prepared.table.astype(np.int64))
-        self._row = table * costs.shape[1]
-        self._offset = torch.from_numpy(tables.offset)[table].float()
-        self._last = torch.from_numpy(tables.length)[table].float() - 2  # the escape comes after it
+        tables = coder.coder.tables
+        self._costs = torch.from_numpy(np.minimum(tables.bits(), 2.0 * tables.precision).astype(np.float32))
+        self._offset = torch.from_numpy(tables.offset).float()
+        self._last = torch.from_numpy(tables.length).float() - 2  # the escape comes after it
 
-    def adapted(self, steps: int) -> NDArray[np.int16]:
-        """The symbols of the lowest J met on the way, the first ones included."""
-        values = self._start.clone().requires_grad_()
+    def adapted(self, steps: int) -> NDArray[np.float32]:
+        """The values of the lowest J met on the way, the first ones included."""
+        first = self._prepared.centred + self._prepared.mean
+        values = torch.from_numpy(first.copy()).requires_grad_()
         rate = _REACH / steps
         optimizer = torch.optim.Adam([values], lr=rate, fused=True)
-        best, lowest = torch.round(self._start), torch.inf
+        best, lowest = first, torch.inf
         with torch.enable_grad():
             for step in range(steps + 1):
-                rounded = torch.round(values.detach())
-                distortion = self._distortion(values + (rounded - values).detach())
-                cost = float(distortion.detach() + self._bits(rounded))
+                now = self._coder.settled(self._prepared, values.detach().numpy())
+                centred = values - torch.from_numpy(now.mean)
+                rounded = torch.from_numpy(now.symbols()).float()
+                distortion = self._distortion(centred + (rounded - centred).detach(), now)
+                cost = float(distortion.detach() + self._bits(rounded, now))
                 if cost < lowest:
-                    best, lowest = rounded, cost
+                    best, lowest = values.detach().numpy().copy(), cost
                 if step == steps:
                     break
                 optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
                 optimizer.zero_grad()
-                (distortion + self._bits(values)).backward()
+                (distortion + self._bits(centred, now)).backward()
                 optimizer.step()
-        kept = torch.where(self._coded, best, torch.zeros(())).clamp(-MAX_ABSOLUTE_SYMBOL, MAX_ABSOLUTE_SYMBOL)
-        return kept.numpy().astype(np.int16)
+        return best
 
-    def _distortion(self, values: Tensor) -> Tensor:
+    def _distortion(self, centred: Tensor, now: Prepared) -> Tensor:
         """Squared errors as the bits that they are worth."""
-        y_hat = (torch.where(self._coded, values, torch.zeros(())) + self._mean) * self._gain
+        kept = torch.where(torch.from_numpy(now.coded), centred, torch.zeros(()))
+        y_hat = (kept + torch.from_numpy(now.mean)) * self._gain
         height, width = self._pixels.shape[1:]
         pixels = self._synthesis(y_hat[None])[0, :, :height, :width].float()
         return ((pixels - self._pixels).square().sum(dim=0) * self._weight).sum()
 
-    def _bits(self, values: Tensor) -> Tensor:
+    def _bits(self, centred: Tensor, now: Prepared) -> Tensor:
         """What values cost by the tables, in straight lines between the whole numbers and beyond a table's ends."""
-        place = values - self._offset
-        left = torch.minimum(place.detach().floor().clamp_min(0), (self._last - 1).clamp_min(0))
+        table = torch.from_numpy(now.table.astype(np.int64))
+        place, last = centred - self._offset[table], self._last[table]
+        left = torch.minimum(place.detach().floor().clamp_min(0), (last - 1).clamp_min(0))
         flat = self._costs.view(-1)
-        index = self._row + left.long()
-        low, high = flat[index], flat[index + (self._last > 0)]
-        return torch.where(self._coded, low + (high - low) * (place - left), torch.zeros(())).sum()
+        index = table * self._costs.shape[1] + left.long()
+        low, high = flat[index], flat[index + (last > 0)]
+        cost = low + (high - low) * (place - left)
+        return torch.where(torch.from_numpy(now.coded), cost, torch.zeros(())).sum()

@@ -26,6 +26,7 @@ _INITIAL_STATE = 2**31
 _LEAST_SHARE = 0.99
 
 _MAX_VARINT_BYTES = 5
+_WRONG_LENGTH = "the list of latents outside the tables has the wrong length; the stream is damaged"
 
 Groups = Sequence[NDArray[np.integer]] | NDArray[np.integer]
 
@@ -35,48 +36,35 @@ class EntropyCoder:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        self._models = [
+        self.models = [
             constriction.stream.model.Categorical(_weights(tables, row), perfect=False) for row in range(tables.rows)
         ]
         self._costs = tables.bits()
-        self._least_bits = _LEAST_SHARE * self._costs.min(axis=1)
+        self.least_bits = _LEAST_SHARE * self._costs.min(axis=1)
 
-    def encode(self, groups: Groups) -> tuple[bytes, bytes]:
-        """Code `groups`, clipped to 16 bits; returns the coded symbols and the values outside the tables."""
+    def encode(self, *parts: Groups) -> tuple[bytes, bytes]:
+        """Code the groups of one part after the other, clipped to 16 bits; returns the coded symbols and the values outside
+        the tables."""
         coder = constriction.stream.stack.AnsCoder(np.array([_INITIAL_STATE], dtype=np.uint32))
         outside = []
-        for row in reversed(range(self.tables.rows)):  # a stack: what is coded last is decoded first
-            if not len(groups[row]):
-                continue
-            symbols, escaped = self._symbols(groups[row], row)
-            coder.encode_reverse(symbols, self._models[row])
-            outside.append(escaped)
+        for groups in reversed(parts):  # a stack: what is coded last is decoded first
+            for row in reversed(range(self.tables.rows)):
+                if not len(groups[row]):
+                    continue
+                symbols, escaped = self._symbols(groups[row], row)
+                coder.encode_reverse(symbols, self.models[row])
+                outside.append(escaped)
         words = coder.get_compressed().astype("<u4")
         return words.tobytes().rstrip(b"\0"), _pack_varints(np.concatenate(outside[::-1] or [np.empty(0, np.uint32)]))
 
     def decode(self, coded: bytes, outside: bytes, counts: int | NDArray[np.integer]) -> list[NDArray[np.int16]]:
-        """The groups that `encode` took, `counts` (rows,) long, or all alike.
+        """The groups that `encode` took as its one part, `counts` (rows,) long, or all alike.
 
         Raises BitstreamError when the bytes cannot be such a coding.
         """
-        counts = np.broadcast_to(counts, self.tables.rows)
-        if counts @ self._least_bits > 8 * len(coded):
-            raise BitstreamError("the stream is too short for a picture of its size; it is damaged")
-        words = np.frombuffer(coded + bytes(-len(coded) % 4), dtype="<u4").astype(np.uint32)
-        if not len(words) or words[-1] == 0:
-            raise BitstreamError("the coded latents are empty or end in zeros; the stream is damaged")
-        coder = constriction.stream.stack.AnsCoder(words)
-        groups, escaped = [], []
-        for row, model in enumerate(self._models):
-            symbols = coder.decode(model, int(counts[row])) if counts[row] else np.empty(0, np.int32)
-            escaped.append(np.flatnonzero(symbols == self.tables.length[row] - 1))
-            groups.append((symbols + self.tables.offset[row]).astype(np.int16))
-        if coder.get_compressed().tolist() != [_INITIAL_STATE]:
-            raise BitstreamError("the coded latents do not end where the picture does; the stream is damaged")
-        numbers = [len(where) for where in escaped]
-        replacements = np.split(_unpack_varints(outside, sum(numbers)), np.cumsum(numbers)[:-1])
-        for row, (where, codes) in enumerate(zip(escaped, replacements, strict=True)):
-            groups[row][where] = self._escaped_values(codes, row)
+        decoder = Decoder(self, coded, outside)
+        groups = decoder.part(counts)
+        decoder.finish()
         return groups
 
     def bits(self, groups: Groups) -> list[NDArray[np.float32]]:
@@ -98,13 +86,58 @@ class EntropyCoder:
         codes = np.where(distances < 0, -2 * distances - 1, 2 * (distances - escape)).astype(np.uint32)
         return np.where(inside, symbols, escape).astype(np.int32), codes
 
-    def _escaped_values(self, codes: NDArray[np.int64], row: int) -> NDArray[np.int64]:
+    def escaped_values(self, codes: NDArray[np.int64], row: int) -> NDArray[np.int64]:
         escape = self.tables.length[row] - 1
         symbols = np.where(codes % 2 == 1, -(codes + 1) // 2, codes // 2 + escape)
         values = symbols + self.tables.offset[row]
         if len(values) and np.abs(values).max() > MAX_ABSOLUTE_SYMBOL:
             raise BitstreamError("a latent is out of range; the stream is damaged")
         return values
+
+
+class Decoder:
+    """Decodes what `EntropyCoder.encode` made, part by part, so that one part may say how the next one is coded.
+
+    Raises BitstreamError, as its methods do: the bytes cannot be such a coding.
+    """
+
+    def __init__(self, coder: EntropyCoder, coded: bytes, outside: bytes) -> None:
+        words = np.frombuffer(coded + bytes(-len(coded) % 4), dtype="<u4").astype(np.uint32)
+        if not len(words) or words[-1] == 0:
+            raise BitstreamError("the coded latents are empty or end in zeros; the stream is damaged")
+        self._coder, self._stack = coder, constriction.stream.stack.AnsCoder(words)
+        self._bits, self._least_bits = 8 * len(coded), 0.0
+        self._codes, self._taken = _unpack_varints(outside), 0
+
+    def part(self, counts: int | NDArray[np.integer]) -> list[NDArray[np.int16]]:
+        """The next part's groups, `counts` (rows,) long, or all alike."""
+        counts = np.broadcast_to(counts, self._coder.tables.rows)
+        self._least_bits += float(counts @ self._coder.least_bits)
+        if self._least_bits > self._bits:
+            raise BitstreamError("the stream is too short for a picture of its size; it is damaged")
+        return [self._group(row, int(count)) for row, count in enumerate(counts)]
+
+    def finish(self) -> None:
+        """Check that all has been decoded."""
+        if self._stack.get_compressed().tolist() != [_INITIAL_STATE]:
+            raise BitstreamError("the coded latents do not end where the picture does; the stream is damaged")
+        if self._taken != len(self._codes):
+            raise BitstreamError(_WRONG_LENGTH)
+
+    def _group(self, row: int, count: int) -> NDArray[np.int16]:
+        if not count:
+            return np.empty(0, np.int16)
+        tables = self._coder.tables
+        symbols = self._stack.decode(self._coder.models[row], count)
+        group = (symbols + tables.offset[row]).astype(np.int16)
+        escaped = np.flatnonzero(symbols == tables.length[row] - 1)
+        if len(escaped):
+            codes = self._codes[self._taken : self._taken + len(escaped)]
+            if len(codes) < len(escaped):
+                raise BitstreamError(_WRONG_LENGTH)
+            self._taken += len(escaped)
+            group[escaped] = self._coder.escaped_values(codes, row)
+        return group
 
 
 def _weights(tables: Tables, row: int) -> NDArray[np.float64]:
@@ -128,15 +161,15 @@ def _pack_varints(codes: NDArray[np.uint32]) -> bytes:
     return (digits | more)[place < size].astype(np.uint8).tobytes()
 
 
-def _unpack_varints(data: bytes, count: int) -> NDArray[np.int64]:
+def _unpack_varints(data: bytes) -> NDArray[np.int64]:
     octets = np.frombuffer(data, dtype=np.uint8)
     ends = np.flatnonzero(octets < 128)
     sizes = np.diff(ends, prepend=-1)
-    if len(ends) != count or (count and ends[-1] != len(octets) - 1) or (not count and len(octets)):
-        raise BitstreamError("the list of latents outside the tables has the wrong length; the stream is damaged")
+    if sizes.sum() != len(octets):
+        raise BitstreamError(_WRONG_LENGTH)
     if (sizes > _MAX_VARINT_BYTES).any():
         raise BitstreamError("a latent is out of range; the stream is damaged")
     starts = ends - sizes + 1
     place = np.arange(len(octets)) - np.repeat(starts, sizes)
     digits = (octets & 127).astype(np.int64) << (7 * place)
-    return np.add.reduceat(digits, starts) if count else digits
+    return np.add.reduceat(digits, starts) if len(starts) else digits

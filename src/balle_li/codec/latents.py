@@ -1,7 +1,7 @@
 """Between the latents of a picture and the sections of its stream: what the two kinds of models have in common."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from balle_li.codec.bitstream import Section
 from balle_li.codec.entropy_coder import EntropyCoder
 from balle_li.codec.model_folder import ModelFolder
+from balle_li.codec.side_information import EntropyParameters
 from balle_li.codec.tables import MAX_ABSOLUTE_SYMBOL
 from balle_li.errors import BitstreamError
 from balle_li.importance import Levels
@@ -30,7 +31,8 @@ class Prepared:
     """Latents ready to be rounded; a position's symbol s is decoded as (s + mean) · gain. All (C, rows, columns).
 
     centred: float32, what is rounded to symbols; mean, gain: float32; table: the table that codes the position; coded:
-    False where nothing is coded and the symbol is 0. z: the symbols of the map, None for models without one.
+    False where nothing is coded and the symbol is 0. Of conditional models only: z, the symbols of the map, and what it
+    and r foretell of mean and table.
     """
 
     centred: NDArray[np.float32]
@@ -39,15 +41,24 @@ class Prepared:
     table: NDArray[np.integer]
     coded: NDArray[np.bool_]
     z: NDArray[np.int16] | None = None
+    foretold: EntropyParameters | None = None
 
     def symbols(self) -> NDArray[np.int16]:
         """The nearest symbols."""
         return rounded(np.where(self.coded, self.centred, 0))
 
     def part(self, rows: slice, columns: slice) -> "Prepared":
-        """A window of it, without z."""
-        arrays = (self.centred, self.mean, self.gain, self.table, self.coded)
-        return Prepared(*(np.ascontiguousarray(array[:, rows, columns]) for array in arrays))
+        """A window of it, without z; it starts at an even row and column, so that its halves are those of the whole."""
+        assert rows.start % 2 == columns.start % 2 == 0
+        window = (slice(None), rows, columns)
+        return Prepared(
+            np.ascontiguousarray(self.centred[window]),
+            np.ascontiguousarray(self.mean[window]),
+            np.ascontiguousarray(self.gain[window]),
+            np.ascontiguousarray(self.table[window]),
+            np.ascontiguousarray(self.coded[window]),
+            foretold=None if self.foretold is None else self.foretold.part(rows, columns),
+        )
 
 
 class LatentCoder(Protocol):
@@ -59,8 +70,12 @@ class LatentCoder(Protocol):
     def prepare(self, y: NDArray[np.float32], r: Levels | None) -> Prepared:
         """What there is to code."""
 
-    def encode(self, prepared: Prepared, symbols: NDArray[np.int16], r: Levels | None) -> Sections:
-        """The sections of a stream that codes `symbols`, that of the latents last."""
+    def settled(self, prepared: Prepared, values: NDArray[np.float32]) -> Prepared:
+        """What there is to code when centred + mean is `values`, (C, rows, columns); the nearest symbols of one half of them
+        may move mean and table of the other."""
+
+    def encode(self, prepared: Prepared, r: Levels | None) -> Sections:
+        """The sections of a stream, that of the latents last."""
 
     def decode(self, sections: Mapping[int, bytes], rows: int, columns: int) -> Latents:
         """Raises BitstreamError: a section is missing or damaged."""
@@ -84,8 +99,11 @@ class FactorizedLatents:
         one, everywhere = np.broadcast_to(np.float32(1), y.shape), np.broadcast_to(True, y.shape)
         return Prepared(y - self._median, np.broadcast_to(self._median, y.shape), one, table, everywhere)
 
-    def encode(self, prepared: Prepared, symbols: NDArray[np.int16], r: Levels | None) -> Sections:
-        coded, outside = self.coder.encode(symbols.reshape(len(symbols), -1))
+    def settled(self, prepared: Prepared, values: NDArray[np.float32]) -> Prepared:
+        return replace(prepared, centred=values - prepared.mean)
+
+    def encode(self, prepared: Prepared, r: Levels | None) -> Sections:
+        coded, outside = self.coder.encode(prepared.symbols().reshape(len(prepared.mean), -1))
         return present({Section.LATENTS_OUTSIDE: outside}) | {Section.LATENTS: coded}
 
     def decode(self, sections: Mapping[int, bytes], rows: int, columns: int) -> Latents:

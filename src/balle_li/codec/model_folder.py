@@ -40,7 +40,7 @@ class ModelFolder:
 
     Conditional models (docs/bitstream.md) have besides: networks.h_a, integer_networks.h_s with int32 tensors,
     importance, encoder_gain and decoder_gain float32 (M,), tables.z as above, and tables.y of the kind "gaussian", a row for
-    every scale, without a median.
+    every scale, without a median; and integer_networks.h_c if latents are coded in two halves.
     """
 
     description: dict[str, Any]
@@ -172,8 +172,16 @@ class ModelFolder:
                 raise BalleLiError(
                     f"{name} must take {entering} channels and give {leaving} at {factor} times the size"
                 )
+        if "h_c" in described[0]:
+            self._check_context(described[0]["h_c"], M)
         for name in ("encoder_gain", "decoder_gain"):
             self._check_floats(name, (M,))
+
+    def _check_context(self, h_c: list[Layer], M: int) -> None:
+        check_integer_layers(h_c, self.weights("h_c"), "integer_networks.h_c")
+        entering = channels_in(h_c)
+        if entering is None or entering > M or (channels_out(h_c), scale(h_c)) != (2 * M, 1):
+            raise BalleLiError(f"h_c must take at most {M} channels and give {2 * M} at the same size")
 
     def _check_signal_flow(self, networks: dict[str, list[Layer]]) -> None:
         downsampling = self.description.get("downsampling")

@@ -1,4 +1,4 @@
-"""The map z of a conditional model, and the means and scales that it and the importance r give every latent."""
+"""The map z of a conditional model, and what it, the importance r and decoded neighbours say of a latent beforehand."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from balle_li.codec.integer_network import FRACTION, LIMIT, IntegerNetwork
+from balle_li.codec.layers import channels_in, channels_out
 from balle_li.codec.model_folder import ModelFolder
 from balle_li.codec.networks import build_network
 from balle_li.codec.tables import MAX_ABSOLUTE_SYMBOL
@@ -21,21 +22,34 @@ _TILE = 128  # latents; even
 
 @dataclass(frozen=True)
 class EntropyParameters:
-    """mean: float32 (M, rows, columns), a multiple of 2^-8; index: uint8 (M, rows, columns), a row of the tables of y."""
+    """mean: float32 (M, rows, columns), a multiple of 2^-8; index: int32 (M, rows, columns), of a table, times 2^8."""
 
     mean: NDArray[np.float32]
-    index: NDArray[np.uint8]
+    index: NDArray[np.int32]
+
+    def tables(self, count: int) -> NDArray[np.uint8]:
+        """The nearest of `count` tables, (M, rows, columns)."""
+        return ((self.index + FRACTION // 2) // FRACTION).clip(0, count - 1).astype(np.uint8)
+
+    def part(self, rows: slice, columns: slice) -> "EntropyParameters":
+        """A window of it."""
+        return EntropyParameters(self.mean[:, rows, columns], self.index[:, rows, columns])
 
 
 class SideInformation:
-    """h_a, which an encoder runs in fp32, and h_s, which both ends run in whole numbers; always on the CPU."""
+    """h_a, which an encoder runs in fp32, and h_s and h_c, which both ends run in whole numbers; always on the CPU.
+
+    has_context: whether there is h_c, so that latents are coded in two halves.
+    """
 
     def __init__(self, model: ModelFolder) -> None:
         self._h_a_layers = model.network("h_a")
         self._h_a = build_network(self._h_a_layers, model.weights("h_a"), torch.device("cpu"), torch.float32)
-        self._h_s = IntegerNetwork(model.description["integer_networks"]["h_s"], model.weights("h_s"))
+        integers = model.description["integer_networks"]
+        self._h_s = IntegerNetwork(integers["h_s"], model.weights("h_s"))
+        self.has_context = "h_c" in integers
+        self._h_c = IntegerNetwork(integers.get("h_c", []), model.weights("h_c"))
         self._median = model.tensors["tables.z.median"].cpu()[:, None, None]
-        self._indices = model.tables("y").rows
 
     def grid(self, rows: int, columns: int) -> tuple[int, int]:
         """Rows and columns of z for so many of y."""
@@ -61,21 +75,35 @@ class SideInformation:
     def parameters(self, z: NDArray[np.int16], levels: Levels) -> EntropyParameters:
         """What h_s makes of the symbols of z and r: the same on every machine."""
         rows, columns = levels.shape
+        made = _empty(channels_out(self._h_s.layers), rows, columns)
         entering = self._entering(z, levels)
-        made: EntropyParameters | None = None
         for row, column in tiles(rows, columns, _TILE):
             top, left = (
                 inputs_of(self._h_s.layers, span, side) for span, side in ((row, z.shape[1]), (column, z.shape[2]))
             )
             out = self._h_s(entering[None, :, top, left])[0, :, within(row, top, 2), within(column, left, 2)]
             mean, index = out.chunk(2)
-            if made is None:
-                shape = len(mean), rows, columns
-                made = EntropyParameters(np.empty(shape, np.float32), np.empty(shape, np.uint8))
             made.mean[:, row, column] = (mean / FRACTION).numpy()
-            whole = torch.floor((index + FRACTION // 2) / FRACTION).clamp_(0, self._indices - 1)
-            made.index[:, row, column] = whole.to(torch.uint8).numpy()
-        assert made is not None
+            made.index[:, row, column] = index.numpy()
+        return made
+
+    @torch.inference_mode()
+    def with_context(self, foretold: EntropyParameters, symbols: NDArray[np.int16]) -> EntropyParameters:
+        """`foretold` by z and r, and in the second half changed by what h_c makes of the first half's symbols.
+
+        symbols: (M, rows, columns); those of the second half do not count.
+        """
+        channels = channels_in(self._h_c.layers) or 0
+        _, rows, columns = symbols.shape
+        first = np.where(second_half(rows, columns), 0, symbols[:channels])
+        made = EntropyParameters(foretold.mean.copy(), foretold.index.copy())
+        for row, column in tiles(rows, columns, _TILE):
+            top, left = (inputs_of(self._h_c.layers, span, side) for span, side in ((row, rows), (column, columns)))
+            entering = torch.from_numpy(first[:, top, left]).double() * FRACTION
+            out = self._h_c(entering[None])[0, :, within(row, top), within(column, left)]
+            more_mean, more_index = (out * torch.from_numpy(_half_of(row, column))).chunk(2)
+            made.mean[:, row, column] += (more_mean / FRACTION).numpy()
+            made.index[:, row, column] += more_index.int().numpy()
         return made
 
     def _entering(self, z: NDArray[np.int16], levels: Levels) -> Tensor:
@@ -85,6 +113,21 @@ class SideInformation:
         even = torch.from_numpy(_window(levels[None], slice(0, 2 * rows), slice(0, 2 * columns))).double()
         r = functional.pixel_unshuffle(even * (FRACTION // STEPS), 2)
         return torch.cat((symbols.clamp_(-LIMIT, LIMIT), r))
+
+
+def second_half(rows: int, columns: int) -> NDArray[np.bool_]:
+    """(rows, columns), True where row and column add up to an odd number: the positions that are coded last."""
+    return (np.arange(rows)[:, None] + np.arange(columns)) % 2 == 1
+
+
+def _half_of(row: slice, column: slice) -> NDArray[np.bool_]:
+    """`second_half` of a tile."""
+    return second_half(row.stop, column.stop)[row, column]
+
+
+def _empty(channels: int | None, rows: int, columns: int) -> EntropyParameters:
+    shape = (channels or 0) // 2, rows, columns
+    return EntropyParameters(np.empty(shape, np.float32), np.empty(shape, np.int32))
 
 
 def _window(values: NDArray[Any], rows: slice, columns: slice) -> NDArray[Any]:

@@ -24,7 +24,7 @@ class BalleLiRoi(CompressionModel):
                 └─────┘          ▲          ▼            ▲ μ, σ              ▲          └─────┘
                                  │       ┌─────┐      ┌──┴──┐                │
                                  r ─────►│ h_a ├─ z ─►│ h_s │◄── r ──────────┘
-                                         └─────┘      └─────┘
+                                         └─────┘      └─────┘ + h_c of what is decoded, at every other position
 
         x    (B, 3, H, W)
         r    (B, 1, H/16, W/16)     one unit weighs squared errors fourfold; see `balle_li.importance`
@@ -33,6 +33,7 @@ class BalleLiRoi(CompressionModel):
         h_a  conv 3×3 · ReLU · conv 5×5 ↓2
         z    (B, N/4, H/32, W/32)
         h_s  deconv 5×5 ↑2 · ReLU · conv 1×1 · ReLU · conv 1×1
+        h_c  conv 3×3 · ReLU · conv 1×1
         μ, σ (B, M, H/16, W/16)     σ as a place in the table of `GaussianConditional`
         g_s  deconv 5×5 ↑2 · IGDN · deconv 5×5 ↑2 · IGDN · deconv 9×9 ↑4
 
@@ -74,6 +75,11 @@ class BalleLiRoi(CompressionModel):
             nn.ReLU(),
             last,
         )
+        self.context_channels = 3 * N // 4
+        added = conv(N, 2 * M, kernel=1, stride=1)
+        for weight in added.parameters():
+            nn.init.zeros_(weight)
+        self.h_c = nn.Sequential(conv(self.context_channels, N, kernel=3, stride=1), nn.ReLU(), added)
         self.gaussian_conditional = GaussianConditional()
         self.g_s = nn.Sequential(
             deconv(M, N, kernel=5, stride=2),
@@ -95,7 +101,7 @@ class BalleLiRoi(CompressionModel):
         z = self.h_a(torch.cat((to_even(u), to_even(r)), dim=1))
         with torch.autocast(x.device.type, enabled=False):
             z_hat, z_likelihoods = self.entropy_bottleneck(z)
-            mean, index = self.entropy_parameters(z_hat, r)
+            mean, index = self.with_context(u, *self.entropy_parameters(z_hat, r))
             u_hat, y_likelihoods = self.gaussian_conditional(u, mean, index)
             y_hat = u_hat * _gain(self.decoder_gain, r)
         likelihoods = {"y": y_likelihoods, "z": z_likelihoods}
@@ -107,13 +113,28 @@ class BalleLiRoi(CompressionModel):
         height, width = r.shape[2:]
         parameters = self.h_s(torch.cat((z_hat, F.pixel_unshuffle(to_even(r), 2)), dim=1))[:, :, :height, :width]
         mean, index = parameters.chunk(2, dim=1)
-        return mean, BoundedIndex.apply(index)
+        return mean, index
+
+    def with_context(self, u: Tensor, mean: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """mean and index with what h_c adds to them, the index within the table. All `(B, M, h, w)`."""
+        height, width = u.shape[2:]
+        second = second_half(height, width, u.device)
+        distance = (u - mean)[:, : self.context_channels]
+        symbols = distance + (torch.round(distance) - distance).detach()
+        more_mean, more_index = (self.h_c(symbols * ~second) * second).chunk(2, dim=1)
+        return mean + more_mean, BoundedIndex.apply(index + more_index)
 
     def networks(self) -> dict[str, nn.Sequential]:
         return {"g_a": self.g_a, "h_a": self.h_a, "g_s": self.g_s}
 
     def bottlenecks(self) -> dict[str, EntropyBottleneck]:
         return {"z": self.entropy_bottleneck}
+
+
+def second_half(height: int, width: int, device: torch.device) -> Tensor:
+    """`(height, width)`, True where row and column add up to an odd number: the positions that are decoded last."""
+    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
+    return (rows[:, None] + columns) % 2 == 1
 
 
 def to_even(values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""h_s in whole numbers, and the tables of the Gaussians: what makes conditional streams decode alike everywhere."""
+"""h_s and h_c in whole numbers, and the tables of the Gaussians: what makes conditional streams decode alike everywhere."""
 
 import math
 from typing import Any
@@ -22,10 +22,14 @@ TAIL_MASS = 1e-6  # share of a Gaussian that its table leaves to the escape
 
 def conditional_parts(model: BalleLiRoi) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What a folder of this model has besides networks and the tables of z: parts of model.json, and tensors."""
-    layers, tensors = integer_layers(model.h_s, "h_s")
+    networks: dict[str, list[dict[str, Any]]] = {}
+    tensors: dict[str, Tensor] = {}
+    for name, network in (("h_s", model.h_s), ("h_c", model.h_c)):
+        networks[name], weights = integer_layers(network, name)
+        tensors |= weights
     tensors |= {f"tables.y.{key}": tensor for key, tensor in gaussian_tables().items()}
     tensors |= {"encoder_gain": model.encoder_gain, "decoder_gain": model.decoder_gain}
-    return {"integer_networks": {"h_s": layers}, "importance": {"steps": STEPS, "limit": LIMIT}}, tensors
+    return {"integer_networks": networks, "importance": {"steps": STEPS, "limit": LIMIT}}, tensors
 
 
 def integer_layers(network: nn.Sequential, name: str) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:

@@ -40,6 +40,17 @@ def test_in_training_the_decoder_gets_rounded_values_and_the_gradient_passes_str
     assert not torch.equal(likelihoods, again)  # the noise is another
 
 
+def test_soft_the_decoder_gets_the_noise_that_the_likelihood_is_of():
+    u, index = torch.full((1, 1, 20, 20), 0.2), torch.full((1, 1, 20, 20), 20.0)
+    conditional = GaussianConditional().train()
+    conditional.soft = True
+    u_hat, likelihoods = conditional(u, torch.zeros_like(u), index)
+    assert (u_hat - u).abs().max() <= 0.5 and u_hat.std() > 0.2
+    order = u_hat.abs().flatten().argsort()
+    assert (likelihoods.flatten()[order].diff() <= 1e-6).all()
+    assert torch.equal(conditional.eval()(u, torch.zeros_like(u), index)[0], torch.zeros_like(u))
+
+
 def test_a_bounded_index_can_come_back_but_not_leave():
     index = torch.tensor([-3.0, -3.0, 10.0, 90.0, 90.0], requires_grad=True)
     bounded = BoundedIndex.apply(index)

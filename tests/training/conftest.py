@@ -32,6 +32,7 @@ CONFIG = TrainConfig(
     checkpoint_minutes=60,
     validate_every=5,
     patience=0,
+    soft=0.5,
     init_from=None,
 )
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from balle_li.codec.model_folder import ModelFolder
 from balle_li.errors import BalleLiError, ConfigError, StageError, TrainingError
 from balle_li.models.config import ModelConfig
+from balle_li.models.gaussian import GaussianConditional
 from balle_li.run_log import NoLog
 from balle_li.training.module import TrainingModule
 from balle_li.training.train import BEST, LAST, train
@@ -47,8 +48,8 @@ train(Path(store), ModelConfig("balle", 8), TrainConfig(**config), 0.01, {"Dog":
 
 def run(store: Path, config, place: Path, log=None, **changes) -> dict[str, torch.Tensor]:
     """Train in `place`; the trained weights."""
-    arguments = {"lmbda": 0.01, "class_weights": {"Dog": 2.0}, "seed": 0} | changes
-    train(store, MODEL, config, folder=place / "model", work=place / "work", log=log or NoLog(), **arguments)
+    arguments = {"lmbda": 0.01, "class_weights": {"Dog": 2.0}, "seed": 0, "model": MODEL} | changes
+    train(store, config=config, folder=place / "model", work=place / "work", log=log or NoLog(), **arguments)
     return load_file(place / "model" / "checkpoint.safetensors")
 
 
@@ -132,6 +133,24 @@ def test_killed_it_goes_on_exactly_from_its_last_checkpoint(store, config, unint
     log = Recorder()
     assert same(run(store, config(), tmp_path, log), uninterrupted)
     assert min(log.steps) == 9
+
+
+def test_the_first_steps_are_soft_but_not_from_weights(store, config, uninterrupted, tmp_path, monkeypatch):
+    seen = []
+
+    def forward(self, u, mean, index):
+        if self.training:
+            seen.append(self.soft)
+        return forwards(self, u, mean, index)
+
+    forwards = GaussianConditional.forward
+    monkeypatch.setattr(GaussianConditional, "forward", forward)
+    model = ModelConfig("balle-li-roi", 8)
+    run(store, config(steps=6, soft=0.5), tmp_path, model=model)
+    assert seen == [True] * 3 + [False] * 3
+    again = config(steps=2, soft=0.5, init_from=str(tmp_path / "model"))
+    run(store, again, tmp_path / "again", model=model)
+    assert seen[6:] == [False] * 2
 
 
 def test_a_finished_training_is_not_repeated(store, config, uninterrupted, tmp_path):

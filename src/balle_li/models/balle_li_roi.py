@@ -77,8 +77,9 @@ class BalleLiRoi(CompressionModel):
         )
         self.context_channels = 3 * N // 4
         added = conv(N, 2 * M, kernel=1, stride=1)
-        for weight in added.parameters():
-            nn.init.zeros_(weight)
+        with torch.no_grad():
+            for weight in added.parameters():
+                weight.mul_(0.01)  # at first h_s speaks for itself
         self.h_c = nn.Sequential(conv(self.context_channels, N, kernel=3, stride=1), nn.ReLU(), added)
         self.gaussian_conditional = GaussianConditional()
         self.g_s = nn.Sequential(

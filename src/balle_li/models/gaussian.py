@@ -23,18 +23,21 @@ class GaussianConditional(nn.Module):
 
     σ is given by its place in a table, `index`; between two places while training, at one in a stream. In training the
     likelihood is that of u plus uniform noise, while the decoder gets u rounded, its gradient passed straight through
-    (Minnen & Singh 2020, "mixed" quantization). `batch_share`: as of `EntropyBottleneck`.
+    (Minnen & Singh 2020, "mixed" quantization), or where `soft` is set u plus the same noise. `batch_share`: as of
+    `EntropyBottleneck`.
     """
 
     batch_share: tuple[int, int] = (0, 1)
+    soft = False
 
     def forward(self, u: Tensor, mean: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """All `(B, M, h, w)`, fp32, index in [0, SCALES − 1], to (u_hat, likelihoods), fp32 of that shape."""
         centred = u - mean
         rounded = torch.round(centred)
         if self.training:
-            distance = (centred + uniform_noise(u, self.batch_share)).abs()
-            rounded = centred + (rounded - centred).detach()
+            noisy = centred + uniform_noise(u, self.batch_share)
+            distance = noisy.abs()
+            rounded = noisy if self.soft else centred + (rounded - centred).detach()
         else:
             distance = rounded.abs()
         root = scale_of(index) * math.sqrt(2)

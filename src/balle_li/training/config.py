@@ -26,6 +26,7 @@ class TrainConfig:
     checkpoint_minutes: float
     validate_every: int  # steps
     patience: int  # validations in a row that are no better, after which training stops early; 0 never stops it
+    soft: float  # share of the steps, from nothing, in which a decoder of variable rate gets noise in place of rounded latents
     init_from: str | None  # a model folder, or its training weights, to start from
 
     def __post_init__(self) -> None:
@@ -40,7 +41,13 @@ class TrainConfig:
         require(self.structure >= 0, f"structure is {self.structure}, must not be negative")
         require(self.checkpoint_minutes > 0, f"checkpoint_minutes is {self.checkpoint_minutes}, must be positive")
         require(self.validate_every >= 1, f"validate_every is {self.validate_every}, must be at least 1")
+        require(0 <= self.soft <= 1, f"soft is {self.soft}, must be between 0 and 1")
         require(self.patience >= 0, f"patience is {self.patience}, must not be negative")
+
+    @property
+    def soft_steps(self) -> int:
+        """The first so many steps are soft; none where training starts from weights, which know of rounding."""
+        return int(self.soft * self.steps) if self.init_from is None else 0
 
     @property
     def highest_lr(self) -> float:

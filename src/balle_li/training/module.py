@@ -32,6 +32,7 @@ class TrainingModule(pl.LightningModule):
         super().__init__()
         self.model, self.config, self.seed = model, config, seed
         self.loss = RateDistortionLoss(lmbda, config.lmbda_box, config.structure)
+        self._conditionals = [part for part in model.modules() if isinstance(part, GaussianConditional)]
         self.batch_share = (0, 1)
         self.register_buffer("total", torch.zeros(len(Cost.__annotations__) + 1), persistent=False)
 
@@ -42,6 +43,8 @@ class TrainingModule(pl.LightningModule):
                 part.batch_share = self.batch_share
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        for part in self._conditionals:
+            part.soft = self.global_step < self.config.soft_steps
         torch.manual_seed(int(np.random.SeedSequence([self.seed, _NOISE, self.global_step]).generate_state(1)[0]))
         cost = self.cost(batch, self._draw(batch) if self.model.variable_rate else None)
         with torch.no_grad():

@@ -20,6 +20,7 @@ from balle_li.models.config import ModelConfig
 from balle_li.run_log import RunLog
 from balle_li.training.checkpoint import CHECKPOINT_FILE, load_weights, save_weights
 from balle_li.training.config import TrainConfig
+from balle_li.training.counted_tables import with_counted_tables
 from balle_li.training.curves import Curves, improves_no_more
 from balle_li.training.data import Batches, crop_source
 from balle_li.training.device import choose_device, choose_precision, device_name, keep_freed_memory, process_layout
@@ -107,9 +108,12 @@ def _finish(task: Task, work: Path, folder: Path) -> None:
     accelerator = choose_device(task.config.device)
     machine = {"device": device_name(accelerator), "precision": choose_precision(task.config.precision, accelerator)}
     folder.mkdir(parents=True, exist_ok=True)
+    codec = model_folder(model, task.lmbda, summary)
+    if codec.conditional:
+        codec = with_counted_tables(codec, PatchStore(task.patches, "train"))
     with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as name:
         part = Path(name)
-        model_folder(model, task.lmbda, summary).save(part)
+        codec.save(part)
         save_weights(model, part / CHECKPOINT_FILE, {"step": str(best_step)})
         write_json(part / TRAINING_FILE, task.facts() | summary | machine | curves)
         (folder / DESCRIPTION_FILE).unlink(missing_ok=True)

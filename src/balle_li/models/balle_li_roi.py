@@ -42,6 +42,20 @@ class BalleLiRoi(CompressionModel):
     (2018). h_s is a convolution with ReLU alone, so that it becomes integers (`training/integer_export.py`).
     The gains are those of Cui et al. (2021), "Asymmetric gained deep image compression", with one learned slope a
     channel for a continuous r. h_s sees r's four values under each of its inputs, which costs no layer of its own.
+
+    Latents are decoded in two halves, like the fields of a checkerboard (He et al. 2021, "Checkerboard context model for
+    efficient learned image compression"): h_c adds to μ and σ of the second half what their four neighbours in the first
+    half tell, by the distances from μ of the first `context_channels` channels.
+
+    What was tried, on models of 2,500 to 5,000 steps (Kodak, 8 or 12 pictures; rates from low to high):
+    - h_c alone, trained for 1,000 steps beside a finished model: 10 to 3 % fewer bits; with all channels 11 to 3 %; with one
+      more layer 10 to 3 %; with the index as a further input 9 to 2 %. Halves of channels instead (32 of them, then the
+      others at the same place): 0 to 1 %. Trained with the rest from the start it lowers the BD-rate by PSNR and by
+      MS-SSIM by 6 points.
+    - Noise in place of rounding for the decoder throughout: 9 and 6 points of BD-rate by PSNR and by MS-SSIM worse; in the
+      first half of training (`train.soft`): 1 worse, 2 better.
+    - exp(a·r + b·r²) as the gain: 2 to 4 % more bits. A wider dead zone in the encoder: more bits from the smallest on.
+    - The transforms at 0.7 of the learning rate instead of 0.25: they break (25 dB at all rates).
     """
 
     downsampling = 16

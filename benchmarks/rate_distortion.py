@@ -1,7 +1,7 @@
 """The models of the paper and ours, trained alike and measured on Kodak through real files.
 
 python benchmarks/rate_distortion.py PATCHES --out FOLDER [--models balle balle-li balle-li-roi] [--steps 8000]
-    [--lmbdas 0.0004 0.0015 0.006] [--structure 5000] [--pictures FOLDER] [--limit N]
+    [--lmbdas 0.0001 0.000375 0.0015] [--structure 20000] [--pictures FOLDER] [--limit N]
 
 PATCHES is a patch store, such as data/03_patches. Every model gets the same patches, seed, steps and parameters, those of
 params.yaml but for those given here, and starts from nothing; boxes do not count. Models of one rate are trained
@@ -39,8 +39,8 @@ def main() -> None:
     parser.add_argument("patches", type=Path, help="patch store")
     parser.add_argument("--out", type=Path, required=True, help="where the models and rate_distortion.json go")
     parser.add_argument("--models", nargs="+", default=["balle", "balle-li", kodak.OURS])
-    parser.add_argument("--lmbdas", nargs="+", type=float, default=[0.0004, 0.0015, 0.006])
-    parser.add_argument("--structure", type=float, default=5000.0, help="train.structure of all models")
+    parser.add_argument("--lmbdas", nargs="+", type=float, default=[0.0001, 0.000375, 0.0015])
+    parser.add_argument("--structure", type=float, default=20000.0, help="train.structure of all models")
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--crop", type=int, default=128, help="side of the training crops")
     parser.add_argument("--pictures", type=Path, default=kodak.PICTURES)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from balle_li.boxes import Box
@@ -10,20 +11,22 @@ from balle_li.codec import effort
 from balle_li.codec.codec import Codec
 from balle_li.models.config import ModelConfig
 from balle_li.models.registry import build
+from balle_li.structure import structural_error
 from balle_li.training.export import model_folder
 
-LMBDA = 0.01
+LMBDA, STRUCTURE = 0.01, 800.0
 
 
-def untrained(name):
+def untrained(name, structure=0.0):
     """A codec that reconstructs pictures, as models do before training; tiny random ones don't."""
     torch.manual_seed(0)
-    return Codec(model_folder(build(ModelConfig(name, 16)), LMBDA, {}), torch.device("cpu"), torch.float32)
+    model = model_folder(build(ModelConfig(name, 16)), LMBDA, {}, structure)
+    return Codec(model, torch.device("cpu"), torch.float32)
 
 
-@pytest.fixture(scope="module", params=["balle", "balle-li-roi"])
+@pytest.fixture(scope="module", params=[("balle", 0.0), ("balle-li-roi", 0.0), ("balle-li-roi", STRUCTURE)])
 def codec(request):
-    return untrained(request.param)
+    return untrained(*request.param)
 
 
 def picture(height=72, width=104):
@@ -33,8 +36,15 @@ def picture(height=72, width=104):
 
 def cost(codec, image, data):
     """J of a stream, in bits; all of the picture weighs the same at quality 50."""
-    difference = np.asarray(image, np.float64) - np.asarray(codec.decompress(data), np.float64)
-    return 8 * len(data) + LMBDA / 3 * (difference**2).sum()
+    first, second = (np.asarray(picture, np.float64) for picture in (image, codec.decompress(data)))
+    error = ((first - second) ** 2).sum() / 3
+    if codec.description["structure"]:
+        # As training sees it, continued to whole latents.
+        x, x_hat = (
+            F.pad(torch.from_numpy(a).permute(2, 0, 1)[None] / 255, (0, 8, 0, 8), "replicate") for a in (first, second)
+        )
+        error += codec.description["structure"] * first[..., 0].size * float(structural_error(x, x_hat))
+    return 8 * len(data) + LMBDA * error
 
 
 @pytest.mark.parametrize("steps", [2, 10])

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from balle_li.boxes import Box, importance_map
+from balle_li.structure import structural_error
 from balle_li.training.loss import RateDistortionLoss
-from balle_li.training.structure import structural_error
 
 
 def output(x_hat: torch.Tensor) -> dict:

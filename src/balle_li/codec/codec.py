@@ -14,7 +14,7 @@ from PIL import Image
 from balle_li.boxes import Box
 from balle_li.codec.bitstream import MAX_PIXELS, Section, Stream
 from balle_li.codec.conditional_latents import ConditionalLatents
-from balle_li.codec.effort import adapt
+from balle_li.codec.effort import Goal, adapt
 from balle_li.codec.latents import FactorizedLatents, LatentCoder, Latents, Prepared, Sections, present
 from balle_li.codec.model_folder import ModelFolder
 from balle_li.codec.pictures import MAX_METADATA_BYTES, Picture, inflate, pack_alpha, unpack_alpha
@@ -155,18 +155,11 @@ class Codec:
         effort: int,
         progress: Progress | None,
     ) -> Prepared:
-        worth = float(self.description["lmbda"]) / 3  # lmbda weighs the mean over three channels
         shape = prepared.centred.shape[1:]
-        weight = np.full(shape, worth) if r is None else worth * 4.0 ** (r / STEPS)
-        return adapt(
-            prepared,
-            self.latents,
-            rgb,
-            weight.astype(np.float32),
-            self.transforms.differentiable_synthesis,
-            effort,
-            progress,
-        )
+        importance = np.ones(shape) if r is None else 4.0 ** (r / STEPS)
+        lmbda, structure = (float(self.description.get(name, 0)) for name in ("lmbda", "structure"))
+        goal = Goal(self.downsampling, lmbda, structure, importance.astype(np.float32))
+        return adapt(prepared, self.latents, rgb, goal, self.transforms.differentiable_synthesis, effort, progress)
 
     def _pack(self, picture: Picture, sections: Sections) -> bytes:
         metadata = present(

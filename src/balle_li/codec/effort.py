@@ -1,10 +1,12 @@
 """Encoder effort: latents adapted to the one picture that is being coded. Decoders know nothing of it.
 
 Campos et al. (2019), "Content adaptive optimization for neural image compression": steps down the gradient of
-J = bits + lmbda · 4^r · squared errors, with rounding that passes gradients straight through.
+the cost that the model was trained for, J = bits + lmbda · 4^r · (squared errors + structural errors), with rounding that
+passes gradients straight through.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from torch.nn import functional
 
 from balle_li.codec.latents import LatentCoder, Prepared
 from balle_li.codec.tiles import Progress, tiles
+from balle_li.structure import structural_error
 
 MAX_EFFORT = 10
 _STEPS_PER_EFFORT = 10
@@ -23,20 +26,31 @@ _TILE, _MARGIN = 48, 4  # latents; what lies in the margin is adapted with a til
 Synthesis = Callable[[Tensor], Tensor]
 
 
+@dataclass(frozen=True)
+class Goal:
+    """lmbda: bits a pixel that a mean squared error of 1 is worth, on the 0–255 scale. structure: what a structural error
+    of 1 is worth, in such errors. importance: float32 (rows, columns), 4^r, by which errors are multiplied, one for every
+    square of `downsampling` pixels a side."""
+
+    downsampling: int
+    lmbda: float
+    structure: float
+    importance: NDArray[np.float32]
+
+
 def adapt(
     prepared: Prepared,
     coder: LatentCoder,
     rgb: NDArray[np.uint8],
-    weight: NDArray[np.float32],
+    goal: Goal,
     synthesis: Synthesis,
     effort: int,
     progress: Progress | None,
 ) -> Prepared:
     """What to code in place of `prepared`; of no tile is J higher.
 
-    rgb: (H, W, 3). weight: (rows, columns), bits that a squared error of 1 is worth, on the 0–255 scale, summed over the
-    three channels and the pixels of a latent. synthesis: y_hat (1, C, h, w) to pixels (1, 3, h·d, w·d), 0 to 255,
-    differentiable. effort: 1 to MAX_EFFORT.
+    rgb: (H, W, 3). synthesis: y_hat (1, C, h, w) to pixels (1, 3, h·d, w·d), 0 to 255, differentiable. effort: 1 to
+    MAX_EFFORT.
     """
     values = prepared.centred + prepared.mean
     _, rows, columns = values.shape
@@ -46,7 +60,7 @@ def adapt(
             for span, count in ((row, rows), (column, columns))
         )
         inner = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip((row, column), window, strict=True))
-        tile = _Tile(prepared.part(*window), coder, rgb, weight, window, synthesis)
+        tile = _Tile(prepared.part(*window), coder, rgb, goal, window, synthesis)
         values[:, row, column] = tile.adapted(effort * _STEPS_PER_EFFORT)[:, *inner]
     return coder.settled(prepared, values)
 
@@ -57,19 +71,21 @@ class _Tile:
         prepared: Prepared,
         coder: LatentCoder,
         rgb: NDArray[np.uint8],
-        weight: NDArray[np.float32],
+        goal: Goal,
         window: tuple[slice, ...],
         synthesis: Synthesis,
     ) -> None:
         self._prepared, self._coder, self._gain = prepared, coder, torch.from_numpy(prepared.gain)
-        self._synthesis = synthesis
-        unit = -(-rgb.shape[0] // weight.shape[0])
-        unit = max(unit, -(-rgb.shape[1] // weight.shape[1]))
-        area = tuple(slice(span.start * unit, span.stop * unit) for span in window)
-        self._pixels = torch.from_numpy(rgb[area].copy()).permute(2, 0, 1).float()
-        spread = torch.from_numpy(weight[window])[None, None]
-        height, width = self._pixels.shape[1:]
-        self._weight = functional.interpolate(spread, scale_factor=unit)[0, 0, :height, :width]
+        self._synthesis, self._goal = synthesis, goal
+        unit = goal.downsampling
+        area = rgb[*(slice(span.start * unit, span.stop * unit) for span in window)]
+        self._seen = area.shape[:2]
+        spread = torch.from_numpy(goal.importance[window])[None, None]
+        self._importance = functional.interpolate(spread, scale_factor=unit)
+        height, width = self._importance.shape[2:]
+        below, beside = height - area.shape[0], width - area.shape[1]
+        whole = np.pad(area, ((0, below), (0, beside), (0, 0)), mode="edge")
+        self._pixels = torch.from_numpy(whole).permute(2, 0, 1)[None].float()
         tables = coder.coder.tables
         self._costs = torch.from_numpy(np.minimum(tables.bits(), 2.0 * tables.precision).astype(np.float32))
         self._offset = torch.from_numpy(tables.offset).float()
@@ -100,12 +116,17 @@ class _Tile:
         return best
 
     def _distortion(self, centred: Tensor, now: Prepared) -> Tensor:
-        """Squared errors as the bits that they are worth."""
+        """Errors as the bits that they are worth."""
         kept = torch.where(torch.from_numpy(now.coded), centred, torch.zeros(()))
         y_hat = (kept + torch.from_numpy(now.mean)) * self._gain
-        height, width = self._pixels.shape[1:]
-        pixels = self._synthesis(y_hat[None])[0, :, :height, :width].float()
-        return ((pixels - self._pixels).square().sum(dim=0) * self._weight).sum()
+        pixels = self._synthesis(y_hat[None]).float()
+        height, width = self._seen
+        squared = ((pixels - self._pixels).square().mean(dim=1, keepdim=True) * self._importance)[..., :height, :width]
+        error = squared.sum()
+        if self._goal.structure > 0:
+            structural = structural_error(self._pixels / 255, pixels / 255, self._importance)
+            error = error + height * width * self._goal.structure * structural.sum()
+        return self._goal.lmbda * error
 
     def _bits(self, centred: Tensor, now: Prepared) -> Tensor:
         """What values cost by the tables, in straight lines between the whole numbers and beyond a table's ends."""

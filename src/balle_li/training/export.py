@@ -23,8 +23,10 @@ SEARCH_RADIUS = 1e5  # of the bisection, as in CompressAI
 MAX_REACH = 1024  # a table's symbols lie at most so far from the median
 
 
-def model_folder(model: CompressionModel, lmbda: float, training: dict[str, Any]) -> ModelFolder:
-    """The finished codec. `training` is put into model.json as it is.
+def model_folder(
+    model: CompressionModel, lmbda: float, training: dict[str, Any], structure: float = 0.0
+) -> ModelFolder:
+    """The finished codec. lmbda, structure: of the cost that it was trained for. `training` is put into model.json as it is.
 
     Raises BalleLiError: a weight is not finite.
     """
@@ -50,6 +52,7 @@ def model_folder(model: CompressionModel, lmbda: float, training: dict[str, Any]
         "N": model.N,
         "downsampling": model.downsampling,
         "lmbda": lmbda,
+        "structure": structure,
         "created_with": __version__,
         "networks": networks,
         "tables": tables,

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from balle_li.models.base import ModelOutput
-from balle_li.training.structure import structural_error
+from balle_li.structure import structural_error
 
 SQUARED_PEAK = 255.0**2  # lmbda multiplies squared errors on the 0–255 scale
 

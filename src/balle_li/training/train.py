@@ -108,7 +108,7 @@ def _finish(task: Task, work: Path, folder: Path) -> None:
     accelerator = choose_device(task.config.device)
     machine = {"device": device_name(accelerator), "precision": choose_precision(task.config.precision, accelerator)}
     folder.mkdir(parents=True, exist_ok=True)
-    codec = model_folder(model, task.lmbda, summary)
+    codec = model_folder(model, task.lmbda, summary, task.config.structure)
     if codec.conditional:
         codec = with_counted_tables(codec, PatchStore(task.patches, "train"))
     with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as name:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from pytorch_msssim import ms_ssim
 
-from balle_li.training.structure import structural_error
+from balle_li.structure import structural_error
 
 
 @pytest.fixture(scope="module")

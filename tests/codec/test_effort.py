@@ -14,17 +14,15 @@ from balle_li.models.registry import build
 from balle_li.structure import structural_error
 from balle_li.training.export import model_folder
 
-LMBDA, STRUCTURE = 0.01, 800.0
 
-
-def untrained(name, structure=0.0):
+def untrained(name, lmbda=0.01, structure=0.0):
     """A codec that reconstructs pictures, as models do before training; tiny random ones don't."""
     torch.manual_seed(0)
-    model = model_folder(build(ModelConfig(name, 16)), LMBDA, {}, structure)
+    model = model_folder(build(ModelConfig(name, 16)), lmbda, {}, structure)
     return Codec(model, torch.device("cpu"), torch.float32)
 
 
-@pytest.fixture(scope="module", params=[("balle", 0.0), ("balle-li-roi", 0.0), ("balle-li-roi", STRUCTURE)])
+@pytest.fixture(scope="module", params=[("balle",), ("balle-li-roi",), ("balle-li-roi", 0.0004, 20000.0)])
 def codec(request):
     return untrained(*request.param)
 
@@ -44,7 +42,7 @@ def cost(codec, image, data):
             F.pad(torch.from_numpy(a).permute(2, 0, 1)[None] / 255, (0, 8, 0, 8), "replicate") for a in (first, second)
         )
         error += codec.description["structure"] * first[..., 0].size * float(structural_error(x, x_hat))
-    return 8 * len(data) + LMBDA * error
+    return 8 * len(data) + codec.description["lmbda"] * error
 
 
 @pytest.mark.parametrize("steps", [2, 10])

@@ -67,6 +67,13 @@ def test_it_goes_tile_by_tile(codec, monkeypatch):
     assert done[-1] == 1 and len(done) > 5
 
 
+def test_structure_is_heeded():
+    image, asked = picture(), (0.0004, 20000.0)
+    codec, heedless = untrained("balle-li-roi", *asked), untrained("balle-li-roi", asked[0])
+    heeding, ignoring = (cost(codec, image, coder.compress(image, effort=10)) for coder in (codec, heedless))
+    assert heeding < ignoring
+
+
 def test_boxes_are_heeded():
     codec = untrained("balle-li-roi")
     image, boxes = picture(64, 128), [Box("face", 0.0, 0.0, 0.5, 1.0)]

@@ -60,7 +60,7 @@ def _make_conditional(description: Any, tensors: dict[str, torch.Tensor], N: int
     description["networks"]["h_a"] = h_a
     description["integer_networks"] = {"h_s": h_s, "h_c": context}
     description["tables"] = {
-        "y": {"kind": "gaussian", "precision": 16},
+        "y": {"kind": "conditional", "precision": 16},
         "z": {"kind": "factorized", "precision": 16},
     }
     description["importance"] = {"steps": 8, "limit": 16}

@@ -24,6 +24,7 @@ DESCRIPTION_FILE, TENSORS_FILE = "model.json", "model.safetensors"
 # Networks that only an encoder runs: retraining one of them leaves older streams decodable, so they are not part of
 # the fingerprint.
 ENCODER_NETWORKS = frozenset({"g_a", "h_a", "features", "latents", "importance"})
+_CONDITIONAL = ("conditional", "gaussian")  # kinds of tables.y; the older name says what shape their tables had
 _ENCODER_TENSORS = ENCODER_NETWORKS | {"encoder_gain"}
 
 
@@ -39,8 +40,9 @@ class ModelFolder:
         as symbol + offset + median.
 
     Conditional models (docs/bitstream.md) have besides: networks.h_a, integer_networks.h_s with int32 tensors,
-    importance, encoder_gain and decoder_gain float32 (M,), tables.z as above, and tables.y of the kind "gaussian", a row for
-    every scale, without a median; and integer_networks.h_c if latents are coded in two halves.
+    importance, encoder_gain and decoder_gain float32 (M,), tables.z as above, and tables.y of the kind "conditional"
+    ("gaussian" in older ones), a row for every scale, without a median; and integer_networks.h_c if latents are coded in
+    two halves.
     """
 
     description: dict[str, Any]
@@ -94,7 +96,7 @@ class ModelFolder:
     @property
     def conditional(self) -> bool:
         """Whether the tables of y are chosen by a map z and an importance r, so that one model has every rate."""
-        return bool(self.description["tables"]["y"].get("kind") == "gaussian")
+        return self.description["tables"]["y"].get("kind") in _CONDITIONAL
 
     def tables(self, latent: str) -> Tables:
         """The integer tables of a latent. Raises BalleLiError when they are missing or do not add up."""
@@ -134,7 +136,7 @@ class ModelFolder:
         networks, tables = self.description.get("networks"), self.description.get("tables")
         if not isinstance(networks, dict) or not isinstance(tables, dict) or not isinstance(tables.get("y"), dict):
             raise BalleLiError(f"{DESCRIPTION_FILE} must describe networks and tables.y")
-        if tables["y"].get("kind") not in ("factorized", "gaussian"):
+        if tables["y"].get("kind") not in ("factorized", *_CONDITIONAL):
             raise BalleLiError(f"tables.y.kind {tables['y'].get('kind')!r} is unknown; a newer balle-li may read it")
         for name, layers in networks.items():
             check_layers(layers, f"networks.{name}")

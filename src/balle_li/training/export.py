@@ -41,7 +41,7 @@ def model_folder(
     if isinstance(model, BalleLiRoi):
         side_information, integers = conditional_parts(model)
         tensors |= integers
-        tables["y"] = {"kind": "gaussian", "precision": PRECISION}
+        tables["y"] = {"kind": "conditional", "precision": PRECISION}
     for latent, bottleneck in model.bottlenecks().items():
         tables[latent] = {"kind": "factorized", "precision": PRECISION}
         step = None if latent == "y" else 2.0**-FRACTION_BITS

@@ -1,12 +1,15 @@
 """What boxes buy: quality inside and outside labelled boxes, at equal file size, with and without boxes given.
 
-python benchmarks/regions.py [--model FOLDER] [--photos FOLDER] [--quality Q] [--out FOLDER]
+python benchmarks/regions.py [--model FOLDER] [--photos FOLDER] [--quality Q] [--against FOLDER] [--out FOLDER]
 
 PHOTOS is laid out as Open Images (images/test, metadata/v5/test-annotations-bbox.csv, as the loader's mirror serves
 them). Each picture is coded plainly at the quality, and again with its boxes at several weights, to the same number of
 bytes. PSNR is of the mean squared error over the pixels inside, or outside, the boxes of a picture; means over pictures.
 The last line takes for each picture the largest weight that costs it at most 1 dB outside: boxes that cover little of a
 picture can be given more than boxes that cover most of it.
+
+--against a model of one rate whose training did not heed boxes: codes each picture with it, and ours to the same number of
+bytes with no boxes given. What ours gains inside beyond what it gains outside is what it has learned that people look at.
 """
 
 import argparse
@@ -39,17 +42,26 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=ROOT.parent / "shared" / "labelled-photos")
     parser.add_argument("--limit", type=int, default=100, help="how many pictures at most")
     parser.add_argument("--quality", type=float, default=50)
+    parser.add_argument("--against", type=Path, help="model folder")
     parser.add_argument("--out", type=Path, help="a folder for regions.json")
     arguments = parser.parse_args()
     pictures = sorted((arguments.photos / "images" / "test").glob("*.jpg"))[: arguments.limit]
     if not pictures:
         sys.exit(f"no photographs in {arguments.photos}/images/test; name the folder of labelled photographs")
-    figures = measure(Codec.load(arguments.model, "cpu"), pictures, read_boxes(arguments.photos), arguments.quality)
+    codec, boxes = Codec.load(arguments.model, "cpu"), read_boxes(arguments.photos)
+    figures = measure(codec, pictures, boxes, arguments.quality)
     titles = [f"boxes of weight {record['weight']}" for record in figures["weights"]]
     titles.append(f"at most {MOST_LOST_OUTSIDE:g} dB lost outside")
     for title, record in zip(titles, [*figures["weights"], figures["limited"]], strict=True):
         gains = f"{record['inside']:+.2f} dB inside, {record['outside']:+.2f} dB outside"
         print(f"{title:30} {gains}, {record['size']:.1%} of the plain size")
+    if arguments.against:
+        other = Codec.load(arguments.against, "cpu")
+        gain = figures["without_boxes"] = without_boxes(codec, other, pictures, boxes)
+        title = f"no boxes, against {other.description['name']}"
+        print(
+            f"{title:30} {gain['inside']:+.2f} dB inside, {gain['outside']:+.2f} dB outside, {gain['size']:.1%} of its size"
+        )
     if arguments.out:
         write_json(arguments.out / "regions.json", figures)
 
@@ -92,6 +104,24 @@ def measure(codec: Codec, pictures: list[Path], boxes: dict[str, list[Box]], qua
         limited.append(max(allowed, key=lambda gain: gain.inside, default=Gain(0.0, 0.0, 1.0)))
     records = [{"weight": weight, **mean([gains[weight] for gains in by_picture])} for weight in WEIGHTS]
     return {"pictures": len(by_picture), "quality": quality, "weights": records, "limited": mean(limited)}
+
+
+def without_boxes(codec: Codec, other: Codec, pictures: list[Path], boxes: dict[str, list[Box]]) -> dict[str, float]:
+    """Mean gain in dB over `other` at its file sizes, no boxes given."""
+    gains = []
+    with progress("Without boxes", len(pictures), "pictures") as advance:
+        for path in pictures:
+            own, pixels = boxes.get(path.stem, []), np.asarray(read_picture(path))
+            image = Image.fromarray(pixels)
+            theirs = other.compress(image)
+            ours = codec.compress(image, target_bytes=len(theirs))
+            before, after = quality_of(other, theirs, pixels, own), quality_of(codec, ours, pixels, own)
+            if before.psnr_inside is not None and before.psnr_outside is not None:
+                assert after.psnr_inside is not None and after.psnr_outside is not None
+                changes = after.psnr_inside - before.psnr_inside, after.psnr_outside - before.psnr_outside
+                gains.append(Gain(*changes, len(ours) / len(theirs)))
+            advance(1)
+    return mean(gains)
 
 
 class Gain(NamedTuple):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_model import tiny_model_folder
 from training.conftest import write_store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,5 +76,6 @@ def test_patches(shared: Path) -> None:
 
 
 def test_regions(shared: Path, tmp_path: Path) -> None:
-    run("regions.py", "--photos", shared / "labelled-photos", "--limit", "1", "--out", tmp_path)
-    assert (tmp_path / "regions.json").is_file()
+    other = tiny_model_folder(tmp_path / "other")
+    run("regions.py", "--photos", shared / "labelled-photos", "--limit", "1", "--against", other, "--out", tmp_path)
+    assert "without_boxes" in json.loads((tmp_path / "regions.json").read_text())

@@ -1,9 +1,11 @@
 """The weights that ship, on Kodak, through real files: beside classical codecs and the published learned ones.
 
 python benchmarks/kodak.py [--model FOLDER] [--pictures FOLDER] [--limit N] [--out FOLDER] [--yardstick NAME=FOLDER …]
+    [--effort N]
 
 Prints the rate–distortion table and the BD-rates, and writes kodak.json and kodak.png to --out. A yardstick is further
-model folders; those of one NAME, each of one rate, make one curve.
+model folders; those of one NAME, each of one rate, make one curve. With --effort the model's curve is of that effort, and
+stands beside the one without.
 """
 
 import argparse
@@ -36,7 +38,7 @@ PICTURES = ROOT.parent / "shared" / "kodak"
 CLASSICAL = ("jpeg", "webp", "avif", "hevc")
 KODAK = 24
 QUALITIES = tuple(range(0, 101, 10))
-OURS = "balle-li-roi"
+OURS, WITHOUT_EFFORT = "balle-li-roi", "without effort"
 
 
 def main() -> None:
@@ -45,12 +47,16 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, default=PICTURES, help="PNG pictures")
     parser.add_argument("--limit", type=int, default=KODAK, help="how many, spread evenly over the folder")
     parser.add_argument("--out", type=Path, default=Path("."), help="where kodak.json and kodak.png go")
+    parser.add_argument("--effort", type=int, default=0)
     parser.add_argument("--yardstick", action="append", default=[], metavar="NAME=FOLDER")
     arguments = parser.parse_args()
     yardsticks = [given.partition("=")[::2] for given in arguments.yardstick]
     try:
         references = read_references(arguments.pictures, arguments.limit)
-        curves = measure(references, [(OURS, arguments.model), *((name, Path(folder)) for name, folder in yardsticks)])
+        models = [(OURS, arguments.model), *((name, Path(folder)) for name, folder in yardsticks)]
+        if arguments.effort:
+            models.append((WITHOUT_EFFORT, arguments.model))
+        curves = measure(references, models, arguments.effort)
     except BalleLiError as error:
         sys.exit(f"Error: {error}")
     report(curves, len(references), arguments.out)
@@ -65,15 +71,20 @@ def read_references(pictures: Path, limit: int) -> list[Reference]:
     return [Reference(paths[i].stem, np.asarray(read_picture(paths[i])), (), paths[i].stat().st_size) for i in chosen]
 
 
-def measure(references: list[Reference], models: Sequence[tuple[str, Path]]) -> dict[str, RdCurve]:
-    """The mean curves of models, by name (those of one rate and of one name make one curve), and of classical codecs."""
+def measure(references: list[Reference], models: Sequence[tuple[str, Path]], effort: int = 0) -> dict[str, RdCurve]:
+    """The mean curves of models, by name (those of one rate and of one name make one curve), and of classical codecs.
+
+    effort: of OURS."""
     codecs = [(name, Codec.load(folder, "cpu")) for name, folder in models]
     measured: list[Measurement] = []
     with progress("Kodak", len(references), "pictures") as advance, tempfile.TemporaryDirectory() as folder:
         for reference in references:
+            file = Path(folder) / "picture.bli"
             for name, codec in codecs:
                 for quality in QUALITIES if codec.variable_rate else (None,):
-                    measured.append(through_a_file(reference, name, codec, quality, Path(folder) / "picture.bli"))
+                    measured.append(
+                        through_a_file(reference, name, codec, quality, file, effort if name == OURS else 0)
+                    )
             for name in CLASSICAL:
                 classical = classical_codec(name)
                 for setting in classical.qualities:
@@ -82,10 +93,12 @@ def measure(references: list[Reference], models: Sequence[tuple[str, Path]]) -> 
     return {name: mean_curve(name, measured) for name in dict.fromkeys(m.codec for m in measured)}
 
 
-def through_a_file(reference: Reference, name: str, codec: Codec, quality: float | None, path: Path) -> Measurement:
+def through_a_file(
+    reference: Reference, name: str, codec: Codec, quality: float | None, path: Path, effort: int
+) -> Measurement:
     image = Image.fromarray(reference.pixels)
     start = time.perf_counter()
-    write_bytes(path, codec.compress(image, quality=quality))
+    write_bytes(path, codec.compress(image, quality=quality, effort=effort))
     encoded = time.perf_counter()
     decoded = np.asarray(codec.decompress(path.read_bytes()))
     seconds = encoded - start, time.perf_counter() - encoded

@@ -87,7 +87,7 @@ class Codec:
             unit weighs squared errors fourfold. The sum is kept within [−2, 2].
         target_bytes: the best quality whose stream is no longer than this, in place of `quality`.
         effort: 0 to 10: ten times as many steps that adapt the latents to the picture, each some hundred times the work
-            of encoding it, for a few per cent of its bits; decoding takes no longer. Not with target_bytes.
+            of encoding it, for about one per cent of its bits; decoding takes no longer. Not with target_bytes.
         strip: leave out ICC profile and EXIF. progress: called with the share done, 0 to 1, after every tile.
 
         Raises BalleLiError: the picture is empty, of floating-point numbers, or has more than 2^28 pixels; the model has

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -53,10 +54,11 @@ def main() -> None:
     yardsticks = [given.partition("=")[::2] for given in arguments.yardstick]
     try:
         references = read_references(arguments.pictures, arguments.limit)
-        models = [(OURS, arguments.model), *((name, Path(folder)) for name, folder in yardsticks)]
+        models = [Tested(OURS, arguments.model, arguments.effort)]
+        models += [Tested(name, Path(folder)) for name, folder in yardsticks]
         if arguments.effort:
-            models.append((WITHOUT_EFFORT, arguments.model))
-        curves = measure(references, models, arguments.effort)
+            models.append(Tested(WITHOUT_EFFORT, arguments.model))
+        curves = measure(references, models)
     except BalleLiError as error:
         sys.exit(f"Error: {error}")
     report(curves, len(references), arguments.out)
@@ -71,20 +73,24 @@ def read_references(pictures: Path, limit: int) -> list[Reference]:
     return [Reference(paths[i].stem, np.asarray(read_picture(paths[i])), (), paths[i].stat().st_size) for i in chosen]
 
 
-def measure(references: list[Reference], models: Sequence[tuple[str, Path]], effort: int = 0) -> dict[str, RdCurve]:
-    """The mean curves of models, by name (those of one rate and of one name make one curve), and of classical codecs.
+class Tested(NamedTuple):
+    """A model folder, the name of the curve that it belongs to, and the effort with which it codes."""
 
-    effort: of OURS."""
-    codecs = [(name, Codec.load(folder, "cpu")) for name, folder in models]
+    name: str
+    folder: Path
+    effort: int = 0
+
+
+def measure(references: list[Reference], models: Sequence[Tested]) -> dict[str, RdCurve]:
+    """The mean curves of models, by name (those of one rate and of one name make one curve), and of classical codecs."""
+    codecs = [(model, Codec.load(model.folder, "cpu")) for model in models]
     measured: list[Measurement] = []
     with progress("Kodak", len(references), "pictures") as advance, tempfile.TemporaryDirectory() as folder:
         for reference in references:
             file = Path(folder) / "picture.bli"
-            for name, codec in codecs:
+            for model, codec in codecs:
                 for quality in QUALITIES if codec.variable_rate else (None,):
-                    measured.append(
-                        through_a_file(reference, name, codec, quality, file, effort if name == OURS else 0)
-                    )
+                    measured.append(through_a_file(reference, model, codec, quality, file))
             for name in CLASSICAL:
                 classical = classical_codec(name)
                 for setting in classical.qualities:
@@ -93,17 +99,15 @@ def measure(references: list[Reference], models: Sequence[tuple[str, Path]], eff
     return {name: mean_curve(name, measured) for name in dict.fromkeys(m.codec for m in measured)}
 
 
-def through_a_file(
-    reference: Reference, name: str, codec: Codec, quality: float | None, path: Path, effort: int
-) -> Measurement:
+def through_a_file(reference: Reference, model: Tested, codec: Codec, quality: float | None, path: Path) -> Measurement:
     image = Image.fromarray(reference.pixels)
     start = time.perf_counter()
-    write_bytes(path, codec.compress(image, quality=quality, effort=effort))
+    write_bytes(path, codec.compress(image, quality=quality, effort=model.effort))
     encoded = time.perf_counter()
     decoded = np.asarray(codec.decompress(path.read_bytes()))
     seconds = encoded - start, time.perf_counter() - encoded
     setting = f"lmbda {codec.description['lmbda']:g}" if quality is None else f"quality {quality}"
-    return measure_decoded(reference, name, setting, decoded, path.stat().st_size, seconds, {})
+    return measure_decoded(reference, model.name, setting, decoded, path.stat().st_size, seconds, {})
 
 
 def report(curves: dict[str, RdCurve], pictures: int, out: Path) -> None:

@@ -53,7 +53,7 @@ def main() -> None:
     own = {"steps": steps, "crop": arguments.crop, "structure": arguments.structure}
     parameters["train"] |= own | {"lmbda_box": 0.0, "init_from": None}
     middle = sorted(arguments.lmbdas)[len(arguments.lmbdas) // 2]
-    folders: list[tuple[str, Path]] = []
+    folders: list[kodak.Tested] = []
     try:
         PatchStore(arguments.patches, "train")
         for name in arguments.models:
@@ -61,7 +61,7 @@ def main() -> None:
                 folder = arguments.out / f"{name}-{lmbda:g}-{arguments.structure:g}-{arguments.crop}-{steps}"
                 if not (folder / "model.json").is_file():
                     train_one(arguments.patches, parameters, name, lmbda, folder)
-                folders.append((name, folder))
+                folders.append(kodak.Tested(name, folder))
         references = kodak.read_references(arguments.pictures, arguments.limit)
     except BalleLiError as error:
         sys.exit(f"Error: {error}")

@@ -50,20 +50,21 @@ def main() -> None:
         sys.exit(f"no photographs in {arguments.photos}/images/test; name the folder of labelled photographs")
     codec, boxes = Codec.load(arguments.model, "cpu"), read_boxes(arguments.photos)
     figures = measure(codec, pictures, boxes, arguments.quality)
-    titles = [f"boxes of weight {record['weight']}" for record in figures["weights"]]
-    titles.append(f"at most {MOST_LOST_OUTSIDE:g} dB lost outside")
-    for title, record in zip(titles, [*figures["weights"], figures["limited"]], strict=True):
-        gains = f"{record['inside']:+.2f} dB inside, {record['outside']:+.2f} dB outside"
-        print(f"{title:30} {gains}, {record['size']:.1%} of the plain size")
+    for record in figures["weights"]:
+        print_gain(f"boxes of weight {record['weight']}", record, "the plain size")
+    print_gain(f"at most {MOST_LOST_OUTSIDE:g} dB lost outside", figures["limited"], "the plain size")
     if arguments.against:
         other = Codec.load(arguments.against, "cpu")
-        gain = figures["without_boxes"] = without_boxes(codec, other, pictures, boxes)
-        title = f"no boxes, against {other.description['name']}"
-        print(
-            f"{title:30} {gain['inside']:+.2f} dB inside, {gain['outside']:+.2f} dB outside, {gain['size']:.1%} of its size"
-        )
+        figures["without_boxes"] = without_boxes(codec, other, pictures, boxes)
+        print_gain(f"no boxes, against {other.description['name']}", figures["without_boxes"], "its size")
     if arguments.out:
         write_json(arguments.out / "regions.json", figures)
+
+
+def print_gain(title: str, gain: dict[str, float], size: str) -> None:
+    print(
+        f"{title:30} {gain['inside']:+.2f} dB inside, {gain['outside']:+.2f} dB outside, {gain['size']:.1%} of {size}"
+    )
 
 
 def read_boxes(photos: Path) -> dict[str, list[Box]]:
@@ -93,9 +94,7 @@ def measure(codec: Codec, pictures: list[Path], boxes: dict[str, list[Box]], qua
                     weights = {box.label: weight for box in own}
                     data = codec.compress(image, boxes=own, class_weights=weights, target_bytes=len(plain))
                     after = quality_of(codec, data, pixels, own)
-                    assert after.psnr_inside is not None and after.psnr_outside is not None
-                    changes = after.psnr_inside - before.psnr_inside, after.psnr_outside - before.psnr_outside
-                    gains[weight] = Gain(*changes, len(data) / len(plain))
+                    gains[weight] = Gain.between(before, after, len(data) / len(plain))
                 by_picture.append(gains)
             advance(1)
     limited = []
@@ -117,9 +116,7 @@ def without_boxes(codec: Codec, other: Codec, pictures: list[Path], boxes: dict[
             ours = codec.compress(image, target_bytes=len(theirs))
             before, after = quality_of(other, theirs, pixels, own), quality_of(codec, ours, pixels, own)
             if before.psnr_inside is not None and before.psnr_outside is not None:
-                assert after.psnr_inside is not None and after.psnr_outside is not None
-                changes = after.psnr_inside - before.psnr_inside, after.psnr_outside - before.psnr_outside
-                gains.append(Gain(*changes, len(ours) / len(theirs)))
+                gains.append(Gain.between(before, after, len(ours) / len(theirs)))
             advance(1)
     return mean(gains)
 
@@ -130,6 +127,13 @@ class Gain(NamedTuple):
     inside: float
     outside: float
     size: float
+
+    @classmethod
+    def between(cls, before: Quality, after: Quality, size: float) -> "Gain":
+        """Both are of a picture that has pixels inside and outside boxes."""
+        assert before.psnr_inside is not None and before.psnr_outside is not None
+        assert after.psnr_inside is not None and after.psnr_outside is not None
+        return cls(after.psnr_inside - before.psnr_inside, after.psnr_outside - before.psnr_outside, size)
 
 
 def mean(gains: list[Gain]) -> dict[str, float]:

@@ -157,8 +157,8 @@ class Codec:
     ) -> Prepared:
         shape = prepared.centred.shape[1:]
         importance = np.ones(shape) if r is None else 4.0 ** (r / STEPS)
-        lmbda, structure = (float(self.description.get(name, 0)) for name in ("lmbda", "structure"))
-        goal = Goal(self.downsampling, lmbda, structure, importance.astype(np.float32))
+        lmbda, structure = self.description["lmbda"], self.description.get("structure", 0.0)
+        goal = Goal(self.downsampling, float(lmbda), float(structure), importance.astype(np.float32))
         return adapt(prepared, self.latents, rgb, goal, self.transforms.differentiable_synthesis, effort, progress)
 
     def _pack(self, picture: Picture, sections: Sections) -> bytes:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from balle_li.codec.bitstream import Section
 from balle_li.codec.entropy_coder import Decoder, EntropyCoder
 from balle_li.codec.importance_section import pack_levels, unpack_levels
-from balle_li.codec.latents import Latents, Prepared, Sections, needed, present, rounded
+from balle_li.codec.latents import Latents, Prepared, Sections, needed, present
 from balle_li.codec.model_folder import ModelFolder
 from balle_li.codec.side_information import EntropyParameters, SideInformation, second_half
 from balle_li.importance import STEPS, Levels
@@ -81,12 +81,14 @@ class ConditionalLatents:
         return np.clip(prepared.table.mean(axis=0, dtype=np.float32) / (self._tables / 2), 0, 1)
 
     def _settled(self, u: Floats, gain: Floats, z: NDArray[np.int16] | None, foretold: EntropyParameters) -> Prepared:
-        parameters = foretold
-        if self._side.has_context:
-            first = np.where(foretold.tables(self._tables) > 0, u - foretold.mean, 0)
-            parameters = self._side.with_context(foretold, rounded(first))
-        table = parameters.tables(self._tables)
-        return Prepared(u - parameters.mean, parameters.mean, gain, table, table > 0, z, foretold)
+        def prepared(parameters: EntropyParameters) -> Prepared:
+            table = parameters.tables(self._tables)
+            return Prepared(u - parameters.mean, parameters.mean, gain, table, table > 0, z, foretold)
+
+        alone = prepared(foretold)
+        if not self._side.has_context:
+            return alone
+        return prepared(self._side.with_context(foretold, alone.symbols()))
 
     def _halves(self, rows: int, columns: int) -> list[NDArray[np.bool_] | None]:
         """The positions that are coded one part after the other; None: all of them."""
@@ -102,9 +104,9 @@ class _Order:
     def __init__(self, index: NDArray[np.integer], tables: int, half: NDArray[np.bool_] | None) -> None:
         self._shape = index.shape
         flat = (index if half is None else index * half).reshape(-1)
-        self.counts = np.bincount(flat, minlength=tables)
-        self._positions = np.argsort(flat, kind="stable")[self.counts[0] :]
-        self.counts[0] = 0
+        coded = np.flatnonzero(flat)
+        self.counts = np.bincount(flat[coded], minlength=tables)
+        self._positions = coded[np.argsort(flat[coded], kind="stable")]
 
     def groups(self, values: NDArray[np.int16]) -> list[NDArray[np.int16]]:
         """The values (M, rows, columns) of each table, none of table 0."""

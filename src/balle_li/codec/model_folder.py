@@ -32,8 +32,8 @@ _ENCODER_TENSORS = ENCODER_NETWORKS | {"encoder_gain"}
 class ModelFolder:
     """A model as it lies on disk.
 
-    description: what model.json holds: format, name, N, downsampling (16 or 32 pixels per latent), lmbda,
-        networks ({name: [layer, …]}, layers as in `layers.py`), tables ({"y": {"kind": "factorized",
+    description: what model.json holds: format, name, N, downsampling (16 or 32 pixels per latent), lmbda, structure (0 if
+        absent), networks ({name: [layer, …]}, layers as in `layers.py`), tables ({"y": {"kind": "factorized",
         "precision": 16}}) and free-form facts of the training.
     tensors: `<network>.<layer index>.<weight|bias|beta|gamma>` float32 and, per latent, `tables.<latent>.frequencies`
         int32 (channels, L), `.offset` and `.length` int32 (channels,), `.median` float32 (channels,): a value is decoded

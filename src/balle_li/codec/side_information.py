@@ -75,7 +75,8 @@ class SideInformation:
     def parameters(self, z: NDArray[np.int16], levels: Levels) -> EntropyParameters:
         """What h_s makes of the symbols of z and r: the same on every machine."""
         rows, columns = levels.shape
-        made = _empty(channels_out(self._h_s.layers), rows, columns)
+        shape = (channels_out(self._h_s.layers) or 0) // 2, rows, columns
+        made = EntropyParameters(np.empty(shape, np.float32), np.empty(shape, np.int32))
         entering = self._entering(z, levels)
         for row, column in tiles(rows, columns, _TILE):
             top, left = (
@@ -95,13 +96,14 @@ class SideInformation:
         """
         channels = channels_in(self._h_c.layers) or 0
         _, rows, columns = symbols.shape
-        first = np.where(second_half(rows, columns), 0, symbols[:channels])
+        second = second_half(rows, columns)
+        first = np.where(second, 0, symbols[:channels])
         made = EntropyParameters(foretold.mean.copy(), foretold.index.copy())
         for row, column in tiles(rows, columns, _TILE):
             top, left = (inputs_of(self._h_c.layers, span, side) for span, side in ((row, rows), (column, columns)))
             entering = torch.from_numpy(first[:, top, left]).double() * FRACTION
             out = self._h_c(entering[None])[0, :, within(row, top), within(column, left)]
-            more_mean, more_index = (out * torch.from_numpy(_half_of(row, column))).chunk(2)
+            more_mean, more_index = (out * torch.from_numpy(second[row, column])).chunk(2)
             made.mean[:, row, column] += (more_mean / FRACTION).numpy()
             made.index[:, row, column] += more_index.int().numpy()
         return made
@@ -118,16 +120,6 @@ class SideInformation:
 def second_half(rows: int, columns: int) -> NDArray[np.bool_]:
     """(rows, columns), True where row and column add up to an odd number: the positions that are coded last."""
     return (np.arange(rows)[:, None] + np.arange(columns)) % 2 == 1
-
-
-def _half_of(row: slice, column: slice) -> NDArray[np.bool_]:
-    """`second_half` of a tile."""
-    return second_half(row.stop, column.stop)[row, column]
-
-
-def _empty(channels: int | None, rows: int, columns: int) -> EntropyParameters:
-    shape = (channels or 0) // 2, rows, columns
-    return EntropyParameters(np.empty(shape, np.float32), np.empty(shape, np.int32))
 
 
 def _window(values: NDArray[Any], rows: slice, columns: slice) -> NDArray[Any]:

@@ -103,6 +103,10 @@ class PatchStore:
             batch[row] = self[number]
         return batch
 
+    def spread(self, count: int) -> npt.NDArray[np.int64]:
+        """The numbers of `count` patches, of all if there are no more, evenly over the store."""
+        return np.linspace(0, len(self) - 1, min(len(self), count)).round().astype(np.int64)
+
     @property
     def nbytes(self) -> int:
         """Bytes of all the patches."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from balle_li.models.base import CompressionModel, ModelOutput
 from balle_li.models.entropy import EntropyBottleneck
-from balle_li.models.gaussian import SCALES, BoundedIndex, GaussianConditional
+from balle_li.models.gaussian import SCALES, BoundedIndex, GaussianConditional, straight_through
 from balle_li.models.klt import start_as_klt
 from balle_li.models.layers import GDN, conv, deconv
 
@@ -124,7 +124,7 @@ class BalleLiRoi(CompressionModel):
         return {"x_hat": self.g_s(y_hat), "likelihoods": likelihoods, "importance": shown.clamp(0, 1)}
 
     def entropy_parameters(self, z_hat: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-        """z_hat `(B, N/4, ⌈h/2⌉, ⌈w/2⌉)` and r `(B, 1, h, w)` to mean and index of every latent, `(B, M, h, w)`."""
+        """z_hat `(B, N/4, ⌈h/2⌉, ⌈w/2⌉)` and r `(B, 1, h, w)` to mean and index, not bounded, `(B, M, h, w)`."""
         height, width = r.shape[2:]
         parameters = self.h_s(torch.cat((z_hat, F.pixel_unshuffle(to_even(r), 2)), dim=1))[:, :, :height, :width]
         mean, index = parameters.chunk(2, dim=1)
@@ -134,8 +134,7 @@ class BalleLiRoi(CompressionModel):
         """mean and index with what h_c adds to them, the index within the table. All `(B, M, h, w)`."""
         height, width = u.shape[2:]
         second = second_half(height, width, u.device)
-        distance = (u - mean)[:, : self.context_channels]
-        symbols = distance + (torch.round(distance) - distance).detach()
+        symbols = straight_through((u - mean)[:, : self.context_channels])
         more_mean, more_index = (self.h_c(symbols * ~second) * second).chunk(2, dim=1)
         return mean + more_mean, BoundedIndex.apply(index + more_index)
 

@@ -18,6 +18,11 @@ def scale_of(index: Tensor) -> Tensor:
     return SMALLEST_SCALE * torch.exp(_STEP * index)
 
 
+def straight_through(values: Tensor) -> Tensor:
+    """`values` rounded; the gradient passes as if they were not."""
+    return values + (torch.round(values) - values).detach()
+
+
 class GaussianConditional(nn.Module):
     """p(u) = Φ((u − mean + ½) / σ) − Φ((u − mean − ½) / σ), Ballé et al. (2018), with means as Minnen et al. (2018).
 
@@ -33,12 +38,12 @@ class GaussianConditional(nn.Module):
     def forward(self, u: Tensor, mean: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """All `(B, M, h, w)`, fp32, index in [0, SCALES − 1], to (u_hat, likelihoods), fp32 of that shape."""
         centred = u - mean
-        rounded = torch.round(centred)
         if self.training:
             noisy = centred + uniform_noise(u, self.batch_share)
             distance = noisy.abs()
-            rounded = noisy if self.soft else centred + (rounded - centred).detach()
+            rounded = noisy if self.soft else straight_through(centred)
         else:
+            rounded = torch.round(centred)
             distance = rounded.abs()
         root = scale_of(index) * math.sqrt(2)
         likelihoods = 0.5 * (torch.erfc((distance - 0.5) / root) - torch.erfc((distance + 0.5) / root))

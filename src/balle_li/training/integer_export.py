@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from balle_li.codec.tables import integer_frequencies
@@ -59,18 +60,30 @@ def gaussian_tables() -> dict[str, Tensor]:
     """Tables of whole numbers around 0 under Gaussians of every scale: a row each of `frequencies`, `offset`, `length`."""
     scales = scale_of(torch.arange(SCALES, dtype=torch.float64))
     reach = torch.ceil(scales * -torch.special.ndtri(torch.tensor(TAIL_MASS / 2, dtype=torch.float64))).long()
-    symbols = torch.arange(int(2 * reach.max()) + 1)
-    values = (symbols - reach[:, None]).abs()
+    distances = torch.arange(int(reach.max()) + 1)
     root = scales[:, None] * math.sqrt(2)
-    mass = 0.5 * (torch.erfc((values - 0.5) / root) - torch.erfc((values + 0.5) / root))
-    rows = torch.arange(SCALES)
-    pmf = torch.zeros(SCALES, len(symbols) + 1, dtype=torch.float64)
-    pmf[:, :-1] = torch.where(symbols <= 2 * reach[:, None], mass, 0.0)
-    pmf[rows, 2 * reach + 1] = torch.erfc((reach + 0.5) / root[:, 0])
-    length = (2 * reach + 2).numpy().astype(np.int32)
+    mass = 0.5 * (torch.erfc((distances - 0.5) / root) - torch.erfc((distances + 0.5) / root))
+    escape = torch.erfc((reach + 0.5) / root[:, 0])
+    return symmetric_tables(mass.numpy(), escape.numpy(), reach.numpy())
+
+
+def symmetric_tables(
+    mass: NDArray[np.float64], escape: NDArray[np.float64], reach: NDArray[np.int64]
+) -> dict[str, Tensor]:
+    """`frequencies`, `offset` and `length` of tables of the whole numbers from −reach to reach, and the escape.
+
+    mass: (rows, at least reach + 1), the share of a value, and of its negative, by its distance from 0. escape, reach:
+    (rows,). Rows need not be normalised.
+    """
+    values = np.arange(2 * reach.max() + 1) - reach[:, None]
+    shares = np.take_along_axis(mass, np.minimum(np.abs(values), mass.shape[1] - 1), axis=1)
+    pmf = np.zeros((len(reach), values.shape[1] + 1))
+    pmf[:, :-1] = np.where(values <= reach[:, None], shares, 0.0)
+    pmf[np.arange(len(reach)), 2 * reach + 1] = escape
+    length = (2 * reach + 2).astype(np.int32)
     return {
-        "frequencies": torch.from_numpy(integer_frequencies(pmf.numpy(), length)),
-        "offset": (-reach).int(),
+        "frequencies": torch.from_numpy(integer_frequencies(pmf, length)),
+        "offset": torch.from_numpy(-reach.astype(np.int32)),
         "length": torch.from_numpy(length),
     }
 

@@ -31,7 +31,7 @@ class Validation:
         self.store, self.class_weights, self.share = store, class_weights, share
         self.side = store.size // downsampling * downsampling
         self.margin = (store.size - self.side) // 2
-        self.patches = np.linspace(0, len(store) - 1, min(len(store), MAX_PATCHES)).round().astype(int)
+        self.patches = store.spread(MAX_PATCHES)
 
     @torch.no_grad()
     def run(self, module: TrainingModule) -> dict[str, float]:

@@ -7,7 +7,7 @@ from compressai.layers import GDN as TheirGDN
 from torch import nn
 
 from balle_li.models.entropy import EntropyBottleneck
-from balle_li.models.layers import GDN, SubpixelDeconvolution, deconv
+from balle_li.models.layers import GDN, ConvolutionInUnits, SubpixelDeconvolution, deconv
 
 
 def gradients(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -31,6 +31,36 @@ def test_subpixel_deconvolution_is_a_transposed_convolution(kernel, stride):
 def test_the_last_layer_takes_the_faster_form():
     assert isinstance(deconv(64, 3, 9, 4), SubpixelDeconvolution)
     assert not isinstance(deconv(64, 64, 5, 2), SubpixelDeconvolution)
+
+
+def in_units() -> ConvolutionInUnits:
+    torch.manual_seed(0)
+    return ConvolutionInUnits(3, 2, 3, torch.tensor([8.0, 0.5]))
+
+
+def test_a_step_of_adam_moves_an_output_by_its_unit():
+    layer, rate = in_units(), 0.01
+    x = torch.ones(1, 3, 1, 1)
+    before = layer(x)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=rate)
+    before.sum().backward()
+    optimizer.step()
+    terms = 3 + 1  # under the middle tap, and the bias
+    torch.testing.assert_close((before - layer(x))[0, :, 0, 0], terms * rate * layer.units, rtol=1e-3, atol=0)
+
+
+def test_the_state_of_a_convolution_in_units_is_that_of_the_plain_one():
+    layer, plain, again = in_units(), nn.Conv2d(3, 2, 3, padding=1), in_units()
+    with torch.no_grad():
+        again.weight.zero_()
+    torch.manual_seed(0)
+    assert torch.equal(nn.Conv2d(3, 2, 3, padding=1).weight, layer.state_dict()["weight"])
+    plain.load_state_dict(layer.state_dict())
+    x = torch.randn(1, 3, 6, 5)
+    torch.testing.assert_close(layer(x), plain(x))
+    again.load_state_dict(plain.state_dict())
+    assert torch.equal(again.weight, layer.weight)
+    assert torch.equal(again.bias, layer.bias)
 
 
 @pytest.mark.parametrize("inverse", [False, True])

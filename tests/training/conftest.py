@@ -29,6 +29,7 @@ CONFIG = TrainConfig(
     structure=400.0,
     device="cpu",
     precision="fp32",
+    compile=False,
     checkpoint_minutes=60,
     validate_every=5,
     patience=0,

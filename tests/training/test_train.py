@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 from filelock import FileLock
 from safetensors.torch import load_file
+from torch._dynamo.exc import TorchDynamoException
 
 from balle_li.codec.model_folder import ModelFolder
 from balle_li.errors import BalleLiError, ConfigError, StageError, TrainingError
@@ -20,6 +22,7 @@ from balle_li.models.config import ModelConfig
 from balle_li.models.gaussian import GaussianConditional
 from balle_li.run_log import NoLog
 from balle_li.training.module import TrainingModule
+from balle_li.training.task import Task
 from balle_li.training.train import BEST, LAST, train
 
 MODEL = ModelConfig("balle", 8)
@@ -231,6 +234,35 @@ def test_training_lowers_the_cost_in_bf16_too(store, config, tmp_path):
     log = Recorder()
     run(store, config(steps=60, lr=8e-3, precision="bf16", validate_every=60), tmp_path, log)
     assert log.steps[60]["train/loss"] < 0.98 * log.steps[3]["train/loss"]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_steps_are_the_same_steps(store, config, tmp_path):
+    plain, compiled = (
+        run(
+            store,
+            config(steps=4, soft=0, compile=compile),
+            tmp_path / str(compile),
+            model=ModelConfig("balle-li-roi", 8),
+        )
+        for compile in (False, True)
+    )
+    start = Task(store, ModelConfig("balle-li-roi", 8), config(), 0.01, {}, 0).new_model().state_dict()
+    moved = {name: float((weight - start[name]).abs().max()) for name, weight in plain.items()}
+    apart = {name: float((weight - compiled[name]).abs().max()) for name, weight in plain.items()}
+    assert max(moved.values()) > 0.002
+    assert all(apart[name] <= 0.1 * moved[name] + 1e-5 for name in plain), apart
+
+
+def test_where_nothing_can_be_compiled_it_says_so(store, config, tmp_path, monkeypatch):
+    def failing(*_: object, **__: object) -> None:
+        raise TorchDynamoException("no C++ compiler\nwas found")
+
+    monkeypatch.setattr(torch, "compile", lambda function, options: failing)
+    with pytest.raises(
+        TrainingError, match=r"^torch.compile failed \(no C\+\+ compiler\); .* set train.compile=false$"
+    ):
+        run(store, config(compile=True), tmp_path)
 
 
 def test_without_validation_patches_the_last_weights_are_the_model(new_store, config, uninterrupted, tmp_path):

@@ -1,5 +1,7 @@
 """The layers of the transforms g_a and g_s: "same" convolutions that scale the side by a whole number, and GDN."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,6 +41,47 @@ class SubpixelDeconvolution(nn.ConvTranspose2d):
         weight = weight.permute(1, 3, 5, 0, 2, 4).reshape(outputs * stride**2, inputs, taps, taps)
         bias = None if self.bias is None else self.bias.repeat_interleave(stride**2)
         return F.pixel_shuffle(F.conv2d(input, weight, bias, padding=reach), stride)
+
+
+class ConvolutionInUnits(nn.Conv2d):
+    """A convolution that learns its weights in `units`, one for each output, instead of as they are.
+
+    A step of Adam moves every weight by about the learning rate, whatever the output means. Where an output has a long
+    way to go its unit makes the steps longer. A state dict holds the finished weights, those of the plain convolution
+    that does the same.
+
+    units: `(outputs,)`, powers of two, so that nothing is rounded on the way.
+    """
+
+    units: Tensor
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, units: Tensor) -> None:
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2)
+        self.register_buffer("units", units, persistent=False)
+        assert self.bias is not None
+        with torch.no_grad():
+            self.weight /= units[:, None, None, None]
+            self.bias /= units
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, *self.finished_parameters())
+
+    def finished_parameters(self) -> tuple[Tensor, Tensor]:
+        """weight `(outputs, inputs, k, k)` and bias `(outputs,)` of the plain convolution."""
+        assert self.bias is not None
+        return self.weight * self.units[:, None, None, None], self.bias * self.units
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name, value in zip(("weight", "bias"), self.finished_parameters(), strict=True):
+            destination[prefix + name] = value if keep_vars else value.detach()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        own = dict(state_dict)
+        for name, units in (("weight", self.units[:, None, None, None]), ("bias", self.units)):
+            if prefix + name in own:
+                own[prefix + name] = own[prefix + name] / units.to(own[prefix + name].device)
+        super()._load_from_state_dict(own, prefix, *rest)
 
 
 class GDN(compressai_classes.GDN):

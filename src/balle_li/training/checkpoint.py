@@ -14,7 +14,8 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 
 def save_weights(model: CompressionModel, path: Path, facts: dict[str, str]) -> None:
     """Write the model's parameters, with its name, N and `facts` as the file's metadata; atomically."""
-    weights = {name: weight.detach().cpu().contiguous() for name, weight in model.named_parameters()}
+    state = model.state_dict()
+    weights = {name: state[name].cpu().contiguous() for name, _ in model.named_parameters()}
     write_bytes(path, save(weights, {"name": model.name, "N": str(model.N), **facts}))
 
 
@@ -51,11 +52,9 @@ def load_weights(model: CompressionModel, path: Path) -> dict[str, str]:
         raise TrainingError(
             f"{path} holds {found}, not {model.name} with N = {model.N}; set model.name and model.N to match"
         )
-    parameters = dict(model.named_parameters())
     if {name: weight.shape for name, weight in weights.items()} != {
-        name: weight.shape for name, weight in parameters.items()
+        name: weight.shape for name, weight in model.named_parameters()
     }:
         raise TrainingError(f"{path} was written by another version of {model.name}; train it again")
-    for name, parameter in parameters.items():
-        parameter.data.copy_(weights[name])
+    model.load_state_dict(weights, strict=False)
     return facts

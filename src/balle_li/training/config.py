@@ -23,6 +23,7 @@ class TrainConfig:
     structure: float  # weight of the structural error, in units of lmbda
     device: Literal["auto", "cpu", "gpu"]
     precision: Literal["auto", "fp32", "bf16"]
+    compile: bool  # let torch.compile fuse the model and its loss
     checkpoint_minutes: float
     validate_every: int  # steps
     patience: int  # validations in a row that are no better, after which training stops early; 0 never stops it

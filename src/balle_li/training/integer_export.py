@@ -13,7 +13,7 @@ from balle_li.errors import BalleLiError
 from balle_li.importance import LIMIT, STEPS
 from balle_li.models.balle_li_roi import BalleLiRoi
 from balle_li.models.gaussian import SCALES, scale_of
-from balle_li.training.layer_export import layer
+from balle_li.training.layer_export import layer, weights
 
 FRACTION_BITS = 8  # of every value that enters or leaves a layer
 WEIGHT_BITS, BIAS_BITS = 15, 30  # of a layer's largest weight and bias
@@ -26,8 +26,8 @@ def conditional_parts(model: BalleLiRoi) -> tuple[dict[str, Any], dict[str, Tens
     networks: dict[str, list[dict[str, Any]]] = {}
     tensors: dict[str, Tensor] = {}
     for name, network in (("h_s", model.h_s), ("h_c", model.h_c)):
-        networks[name], weights = integer_layers(network, name)
-        tensors |= weights
+        networks[name], integers = integer_layers(network, name)
+        tensors |= integers
     tensors |= {f"tables.y.{key}": tensor for key, tensor in gaussian_tables().items()}
     tensors |= {"encoder_gain": model.encoder_gain, "decoder_gain": model.decoder_gain}
     return {"integer_networks": networks, "importance": {"steps": STEPS, "limit": LIMIT}}, tensors
@@ -42,8 +42,7 @@ def integer_layers(network: nn.Sequential, name: str) -> tuple[list[dict[str, An
     for index, module in enumerate(network):
         description = layer(module)
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            assert module.bias is not None
-            weight, bias = module.weight.detach().double(), module.bias.detach().double()
+            weight, bias = (tensor.detach().double() for tensor in weights(module).values())
             shift = min(MAX_SHIFT, WEIGHT_BITS - _exponent(weight), BIAS_BITS - FRACTION_BITS - _exponent(bias))
             if shift < 0:
                 raise BalleLiError(

@@ -32,6 +32,9 @@ class TrainingModule(pl.LightningModule):
         super().__init__()
         self.model, self.config, self.seed = model, config, seed
         self.loss = RateDistortionLoss(lmbda, config.lmbda_box, config.structure)
+        # With random numbers of its own a compiled step would not be the step that it stands for.
+        options: dict[str, Any] = {"fallback_random": True}
+        self._fast_cost = torch.compile(self.cost, options=options) if config.compile else self.cost
         self._conditionals = [part for part in model.modules() if isinstance(part, GaussianConditional)]
         self.batch_share = (0, 1)
         self.register_buffer("total", torch.zeros(len(Cost.__annotations__) + 1), persistent=False)
@@ -46,7 +49,7 @@ class TrainingModule(pl.LightningModule):
         for part in self._conditionals:
             part.soft = self.global_step < self.config.soft_steps
         torch.manual_seed(int(np.random.SeedSequence([self.seed, _NOISE, self.global_step]).generate_state(1)[0]))
-        cost = self.cost(batch, self._draw(batch) if self.model.variable_rate else None)
+        cost = self._fast_cost(batch, self._draw(batch) if self.model.variable_rate else None)
         with torch.no_grad():
             self.total += torch.stack([*cost.values(), cost["loss"].new_ones(())])  # type: ignore[list-item]
         return cost["loss"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
+from torch._dynamo.exc import TorchDynamoException
 
 from balle_li.codec.model_folder import DESCRIPTION_FILE, TENSORS_FILE
 from balle_li.configuration import require
@@ -96,6 +97,11 @@ def _fit(task: Task, work: Path, model: CompressionModel, store: PatchStore, fir
             trainer.fit(module, batches, ckpt_path=last if first_step else None, weights_only=True)
         except Interrupted:
             raise KeyboardInterrupt from None
+        except TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0]
+            raise TrainingError(
+                f"torch.compile failed ({reason}); install a C++ compiler or set train.compile=false"
+            ) from None
 
 
 def _finish(task: Task, work: Path, folder: Path) -> None:

@@ -1,10 +1,12 @@
 """Training steps per second: our engine beside CompressAI's published recipe, on the same model, pictures and machine.
 
 python benchmarks/training.py [FOLDER] [--N 64] [--batch 16] [--crop 128] [--steps 100] [--rounds 3] [--device auto]
+    [--compile]
 
 The recipe is written from CompressAI's documentation of its training example: a DataLoader whose workers decode a picture
 for every crop, fp32, Adam on the model, a second Adam on the quantiles' auxiliary loss, clipping at 1.0. The two take
 turns, so that what else the machine does falls on both. A table then shows where a step of ours spends its time.
+--compile lets our engine with train.compile take turns too.
 """
 
 import argparse
@@ -14,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="of each, in every round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto")
+    parser.add_argument("--compile", action="store_true", help="time train.compile too")
     arguments = parser.parse_args()
     pictures = sorted(path for path in arguments.folder.rglob("*") if path.suffix in (".webp", ".png", ".jpg"))
     if not pictures:
@@ -77,12 +80,19 @@ def main() -> None:
             train_config(arguments),
             torch.device("cuda" if choose_device(arguments.device) == "gpu" else "cpu"),
         )
-        ours, recipe = [], []
+        ours, compiled, recipe = [], [], []
         for number in range(arguments.rounds):
             ours.append(engine_rate(setting, Path(place) / f"round-{number}"))
             recipe.append(recipe_rate(setting))
             print(f"round {number + 1}: engine {ours[-1]:.2f}, recipe {recipe[-1]:.2f} steps/s", flush=True)
+            if arguments.compile:
+                other = replace(setting, config=replace(setting.config, compile=True))
+                compiled.append(engine_rate(other, Path(place) / f"compiled-{number}"))
         print_rates(setting, ours, recipe)
+        if compiled:
+            print(
+                f"compiled                {statistics.median(compiled):7.2f} steps/s, {ratio(compiled, ours):.2f} times as many"
+            )
         print_table(setting, statistics.median(ours))
 
 
@@ -213,7 +223,12 @@ def print_rates(setting: Setting, ours: list[float], recipe: list[float]) -> Non
     first, second = statistics.median(ours), statistics.median(recipe)
     print(f"engine ({precision})         {first:7.2f} steps/s")
     print(f"published recipe (fp32) {second:7.2f} steps/s")
-    print(f"ratio                   {statistics.median(a / b for a, b in zip(ours, recipe, strict=True)):7.2f}")
+    print(f"ratio                   {ratio(ours, recipe):7.2f}")
+
+
+def ratio(rates: list[float], others: list[float]) -> float:
+    """The median over the rounds."""
+    return statistics.median(a / b for a, b in zip(rates, others, strict=True))
 
 
 def print_table(setting: Setting, steps_per_second: float) -> None:

@@ -1,4 +1,4 @@
-"""The layers of the transforms g_a and g_s: "same" convolutions that scale the side by a whole number, and GDN."""
+"""The layers of the networks: "same" convolutions that scale the side by a whole number or learn in units of their own, GDN."""
 
 from typing import Any
 

@@ -63,6 +63,15 @@ def test_the_state_of_a_convolution_in_units_is_that_of_the_plain_one():
     assert torch.equal(again.bias, layer.bias)
 
 
+def test_made_plain_a_convolution_in_units_does_the_same_and_learns_as_any_other():
+    layer, x = in_units(), torch.randn(1, 3, 6, 5)
+    before, state = layer(x), layer.state_dict()
+    layer.as_plain()
+    assert torch.equal(layer(x), before)
+    assert torch.equal(layer.weight, state["weight"])
+    assert torch.equal(layer.state_dict()["weight"], state["weight"])
+
+
 @pytest.mark.parametrize("inverse", [False, True])
 def test_gdn_is_compressais(inverse):
     torch.manual_seed(0)

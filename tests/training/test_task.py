@@ -54,6 +54,17 @@ def test_a_file_starts_a_model_as_its_folder_does(task, tmp_path):
         assert all((started[name] == weight).all() for name, weight in weights.named_parameters())
 
 
+def test_from_weights_nothing_is_learned_in_units(task, tmp_path):
+    task = replace(task, model=ModelConfig("balle-li-roi", 8))
+    new = task.new_model()
+    save_weights(new, tmp_path / CHECKPOINT_FILE, {})
+    started = with_start(task, tmp_path).new_model()
+    assert [float(model.h_s[-1].units.max()) for model in (new, started)] == [32, 1]
+    finished, state = new.state_dict(), started.state_dict()
+    assert all(torch.equal(state[name], finished[name]) for name, _ in new.named_parameters())
+    assert torch.equal(started.h_c[-1].weight, finished["h_c.2.weight"])
+
+
 def test_weights_that_do_not_fit_are_one_line(task, tmp_path):
     save_weights(task.new_model(), tmp_path / CHECKPOINT_FILE, {})
     larger = replace(task, model=ModelConfig("balle", 16))

@@ -47,8 +47,8 @@ class ConvolutionInUnits(nn.Conv2d):
     """A convolution that learns its weights in `units`, one for each output, instead of as they are.
 
     A step of Adam moves every weight by about the learning rate, whatever the output means. Where an output has a long
-    way to go its unit makes the steps longer. A state dict holds the finished weights, those of the plain convolution
-    that does the same.
+    way to go its unit makes the steps longer, until `as_plain`. A state dict holds the finished weights, those of the
+    plain convolution that does the same.
 
     units: `(outputs,)`, powers of two, so that nothing is rounded on the way.
     """
@@ -57,7 +57,7 @@ class ConvolutionInUnits(nn.Conv2d):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, units: Tensor) -> None:
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
-        self.register_buffer("units", units, persistent=False)
+        self.register_buffer("units", units.clone(), persistent=False)
         assert self.bias is not None
         with torch.no_grad():
             self.weight /= units[:, None, None, None]
@@ -70,6 +70,15 @@ class ConvolutionInUnits(nn.Conv2d):
         """weight `(outputs, inputs, k, k)` and bias `(outputs,)` of the plain convolution."""
         assert self.bias is not None
         return self.weight * self.units[:, None, None, None], self.bias * self.units
+
+    @torch.no_grad()
+    def as_plain(self) -> None:
+        """From now on learn the finished weights as they are: for a training that starts near its goal."""
+        assert self.bias is not None
+        weight, bias = self.finished_parameters()
+        self.weight.copy_(weight)
+        self.bias.copy_(bias)
+        self.units.fill_(1)
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)

@@ -12,6 +12,7 @@ import torch
 from balle_li.files import sha256_file
 from balle_li.models.base import CompressionModel
 from balle_li.models.config import ModelConfig
+from balle_li.models.layers import ConvolutionInUnits
 from balle_li.models.registry import build
 from balle_li.training.checkpoint import load_weights, weights_file
 from balle_li.training.config import TrainConfig
@@ -56,4 +57,7 @@ class Task:
         model = build(self.model).to(memory_format=torch.channels_last)
         if self.config.init_from is not None:
             load_weights(model, weights_file(self.config.init_from))
+            for part in model.modules():
+                if isinstance(part, ConvolutionInUnits):
+                    part.as_plain()
         return model

@@ -59,7 +59,8 @@ def test_the_folder_codes_as_the_model_does(name, tmp_path):
     torch.manual_seed(0)
     model = build(ModelConfig(name, 8)).eval()
     if isinstance(model, BalleLiRoi):
-        torch.nn.init.normal_(model.h_c[-1].weight, std=0.3)  # next to nought before training
+        state = model.h_c[-1].state_dict()  # next to nought before training
+        model.h_c[-1].load_state_dict(state | {"weight": 0.3 * torch.randn_like(state["weight"])})
     model_folder(model, 0.02, {"steps": 3}).save(tmp_path)
     assert ModelFolder.load(tmp_path).description["training"] == {"steps": 3}
     assert ModelFolder.load(tmp_path).description["lmbda"] == 0.02

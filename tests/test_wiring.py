@@ -1,5 +1,6 @@
 """dvc.yaml (what DVC versions) and catalog plus pipelines (what Kedro reads and writes) must agree."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
@@ -70,7 +71,14 @@ def test_listing_pipelines_imports_nothing_heavy():
         "print([m for m in ('torch', 'compressai', 'fiftyone', 'mlflow', 'lightning', 'dask', 'matplotlib', 'pandas') "
         "if m in sys.modules])"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     assert answer.stdout.strip().splitlines()[-1] == "[]"
 
 

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +66,14 @@ def test_the_configuration_imports_nothing_heavy() -> None:
     heavy = "{'numpy', 'pandas', 'pyarrow', 'fiftyone', 'torch'}"
     code = f"import sys, balle_li.datasets.sources; print(sorted({heavy} & set(sys.modules)))"
     assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        ).stdout.strip()
+        == "[]"
     )
 
 

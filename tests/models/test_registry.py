@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -10,7 +11,13 @@ from balle_li.models.registry import names
 
 def test_names_are_known_without_importing_torch():
     code = "import sys; from balle_li.models.config import ModelConfig; ModelConfig('balle', 64); print('torch' in sys.modules)"
-    finished = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    finished = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     assert finished.stdout == "False\n"
 
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ["PYTHONPATH"] = str(ROOT / "src")  # of every Python that a test starts
 
 
 @pytest.fixture(scope="session")

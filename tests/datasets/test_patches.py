@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -160,14 +159,12 @@ def dask_cluster(folder: Path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-    environment = {**os.environ, "PYTHONPATH": str(Path(patches.__file__).parents[2])}
     dask = [sys.executable, "-m", "dask"]
     port = address.rpartition(":")[2]
     commands = [[*dask, "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"]]
     commands += 2 * [[*dask, "worker", address, "--nthreads", "1", "--no-dashboard", "--local-directory", str(folder)]]
     processes = [
-        subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        for command in commands
+        subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) for command in commands
     ]
     try:
         yield address

@@ -123,7 +123,7 @@ def alone(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "ignore", "-c", ALONE, json.dumps(arguments)]
     # Sums of floats depend on how many threads share them: exactness is promised for an equal number.
     threads = str(torch.get_num_threads())
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": threads}
+    environment = os.environ | {"OMP_NUM_THREADS": threads}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 

@@ -57,11 +57,8 @@ class ConvolutionInUnits(nn.Conv2d):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, units: Tensor) -> None:
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
-        self.register_buffer("units", units.clone(), persistent=False)
-        assert self.bias is not None
-        with torch.no_grad():
-            self.weight /= units[:, None, None, None]
-            self.bias /= units
+        self.register_buffer("units", torch.ones(outputs), persistent=False)
+        self._learn_in(units)
 
     def forward(self, input: Tensor) -> Tensor:
         return self._conv_forward(input, *self.finished_parameters())
@@ -71,14 +68,14 @@ class ConvolutionInUnits(nn.Conv2d):
         assert self.bias is not None
         return self.weight * self.units[:, None, None, None], self.bias * self.units
 
-    @torch.no_grad()
     def as_plain(self) -> None:
         """From now on learn the finished weights as they are: for a training that starts near its goal."""
-        assert self.bias is not None
-        weight, bias = self.finished_parameters()
-        self.weight.copy_(weight)
-        self.bias.copy_(bias)
-        self.units.fill_(1)
+        self._learn_in(torch.ones_like(self.units))
+
+    def _learn_in(self, units: Tensor) -> None:
+        finished = self.state_dict()
+        self.units.copy_(units)
+        self.load_state_dict(finished)
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)

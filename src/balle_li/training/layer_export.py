@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from balle_li.models.layers import GDN, ConvolutionInUnits
+from balle_li.models.layers import GDN
 
 
 def layer(module: nn.Module) -> dict[str, Any]:
@@ -31,7 +31,4 @@ def weights(module: nn.Module) -> dict[str, Tensor]:
     if isinstance(module, GDN):
         beta, gamma = module.finished_parameters()
         return {"beta": beta, "gamma": gamma}
-    if isinstance(module, ConvolutionInUnits):
-        weight, bias = module.finished_parameters()
-        return {"weight": weight, "bias": bias}
-    return dict(module.named_parameters())
+    return dict(module.state_dict())

@@ -1,12 +1,13 @@
 """How long a model's codec takes for Kodak pictures, and where the time goes, beside CompressAI and classical codecs.
 
-    python benchmarks/codec_speed.py [--model FOLDER] [--pictures FOLDER] [--json speed.json]
+    python benchmarks/codec_speed.py [--model FOLDER] [--pictures FOLDER] [--precisions] [--json speed.json]
 
 All codecs run in this process, in turn for every picture, with the threads torch takes by default; the figures are
 medians over pictures of the fastest of --repeats runs, in milliseconds, after one run that is not counted. CompressAI's
 bmshj2018_factorized(quality=3) has its initial weights, so nothing is downloaded: its transforms and its number of symbols are
 those of the trained model, its files are larger. Each classical encoder is given, for every picture, the lowest quality
-whose MS-SSIM is not below ours; what else is set stands in CLASSICAL.
+whose MS-SSIM is not below ours; what else is set stands in CLASSICAL. --precisions lets our codec in the other of float32
+and bfloat16 take turns too.
 """
 
 import argparse
@@ -26,10 +27,12 @@ from PIL import Image
 
 from balle_li.codec.bitstream import Stream
 from balle_li.codec.codec import Codec
+from balle_li.codec.model_folder import ModelFolder
 from balle_li.codec.pictures import Picture
 from balle_li.evaluation.metrics import ms_ssim
 from balle_li.released import MODEL_FOLDER
 
+OURS = "Balle-Li"
 CLASSICAL: dict[str, dict[str, Any]] = {
     "AVIF speed 6": {"format": "AVIF", "speed": 6},
     "HEVC (x265)": {"format": "HEIF"},
@@ -113,7 +116,7 @@ def classical(path: Path, options: dict[str, Any], wanted: float, repeats: int) 
     return {"encode": milliseconds(lambda: encode(low), repeats), "decode": decode, "bytes": len(data)}
 
 
-def measure(codec: Codec, pictures: list[Path], folder: Path, repeats: int) -> dict[str, dict[str, float]]:
+def measure(codecs: dict[str, Codec], pictures: list[Path], folder: Path, repeats: int) -> dict[str, dict[str, float]]:
     """Medians over `pictures`, by codec and step."""
     from compressai.zoo import bmshj2018_factorized
     from pillow_heif import register_heif_opener
@@ -121,12 +124,14 @@ def measure(codec: Codec, pictures: list[Path], folder: Path, repeats: int) -> d
     register_heif_opener()
     reference = bmshj2018_factorized(quality=3, pretrained=False).eval()
     reference.update()
+    ours = codecs[OURS]
     rows: dict[str, list[dict[str, float]]] = {}
     for path in pictures:
-        rows.setdefault("Balle-Li", []).append(balle_li(codec, path, folder, repeats))
+        for name, codec in codecs.items():
+            rows.setdefault(name, []).append(balle_li(codec, path, folder, repeats))
         rows.setdefault("CompressAI", []).append(compressai(path, reference, repeats))
         image = Image.open(path).convert("RGB")
-        wanted = ms_ssim(np.asarray(image), np.asarray(codec.decompress(codec.compress(image)))) or 1.0
+        wanted = ms_ssim(np.asarray(image), np.asarray(ours.decompress(ours.compress(image)))) or 1.0
         for name, options in CLASSICAL.items():
             rows.setdefault(name, []).append(classical(path, options, wanted, repeats))
     return {
@@ -144,13 +149,20 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=24, help="how many pictures to take")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precisions", action="store_true", help="time the other of float32 and bfloat16 too")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     arguments = parser.parse_args()
     codec = Codec.load(arguments.model, arguments.device)
+    codecs = {OURS: codec}
+    if arguments.precisions:
+        dtype = torch.float32 if codec.transforms.dtype is torch.bfloat16 else torch.bfloat16
+        codecs[str(dtype).removeprefix("torch.")] = Codec(
+            ModelFolder.load(arguments.model), codec.transforms.device, dtype
+        )
     pictures = sorted(arguments.pictures.glob("*.png"))[: arguments.limit]
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(codec, pictures, Path(folder), arguments.repeats)
-    own, other = figures["Balle-Li"], figures["CompressAI"]
+        figures = measure(codecs, pictures, Path(folder), arguments.repeats)
+    own, other = figures[OURS], figures["CompressAI"]
     description = codec.description
     print(
         f"{description['name']}, N = {description['N']}, {codec.transforms.dtype}, {torch.get_num_threads()} threads, "

@@ -1,12 +1,12 @@
 """Training steps per second: our engine beside CompressAI's published recipe, on the same model, pictures and machine.
 
 python benchmarks/training.py [FOLDER] [--N 64] [--batch 16] [--crop 128] [--steps 100] [--rounds 3] [--device auto]
-    [--compile]
+    [--compile] [--precisions]
 
 The recipe is written from CompressAI's documentation of its training example: a DataLoader whose workers decode a picture
 for every crop, fp32, Adam on the model, a second Adam on the quantiles' auxiliary loss, clipping at 1.0. The two take
 turns, so that what else the machine does falls on both. A table then shows where a step of ours spends its time.
---compile lets our engine with train.compile take turns too.
+--compile lets our engine with train.compile take turns too, --precisions our engine in the other of fp32 and bf16.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -68,6 +69,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto")
     parser.add_argument("--compile", action="store_true", help="time train.compile too")
+    parser.add_argument("--precisions", action="store_true", help="time the other of fp32 and bf16 too")
     arguments = parser.parse_args()
     pictures = sorted(path for path in arguments.folder.rglob("*") if path.suffix in (".webp", ".png", ".jpg"))
     if not pictures:
@@ -80,20 +82,31 @@ def main() -> None:
             train_config(arguments),
             torch.device("cuda" if choose_device(arguments.device) == "gpu" else "cpu"),
         )
-        ours, compiled, recipe = [], [], []
+        variants = variants_of(setting.config, arguments)
+        ours, recipe = [], []
+        others: dict[str, list[float]] = {name: [] for name in variants}
         for number in range(arguments.rounds):
             ours.append(engine_rate(setting, Path(place) / f"round-{number}"))
             recipe.append(recipe_rate(setting))
             print(f"round {number + 1}: engine {ours[-1]:.2f}, recipe {recipe[-1]:.2f} steps/s", flush=True)
-            if arguments.compile:
-                other = replace(setting, config=replace(setting.config, compile=True))
-                compiled.append(engine_rate(other, Path(place) / f"compiled-{number}"))
+            for name, config in variants.items():
+                others[name].append(engine_rate(replace(setting, config=config), Path(place) / f"{name}-{number}"))
         print_rates(setting, ours, recipe)
-        if compiled:
-            print(
-                f"compiled                {statistics.median(compiled):7.2f} steps/s, {ratio(compiled, ours):.2f} times as many"
-            )
+        for name, rates in others.items():
+            print(f"{name:23s} {statistics.median(rates):7.2f} steps/s, {ratio(rates, ours):.2f} times as many")
         print_table(setting, statistics.median(ours))
+
+
+def variants_of(config: TrainConfig, arguments: argparse.Namespace) -> dict[str, TrainConfig]:
+    """Other ways to run our engine, by name."""
+    variants = {}
+    if arguments.compile:
+        variants["compiled"] = replace(config, compile=True)
+    if arguments.precisions:
+        precision = choose_precision(config.precision, choose_device(config.device))
+        other: Literal["fp32", "bf16"] = "fp32" if precision == "bf16" else "bf16"
+        variants[other] = replace(config, precision=other)
+    return variants
 
 
 def train_config(arguments: argparse.Namespace) -> TrainConfig:
@@ -215,7 +228,7 @@ def print_rates(setting: Setting, ours: list[float], recipe: list[float]) -> Non
     config, where = setting.config, str(setting.device)
     if setting.device.type == "cuda":
         where = torch.cuda.get_device_name(setting.device)
-    precision = choose_precision(config.precision, "gpu" if setting.device.type == "cuda" else "cpu")
+    precision = choose_precision(config.precision, choose_device(config.device))
     shape = f"batch {config.batch_size}×{config.crop}×{config.crop}"
     print(
         f"\nballe, N = {setting.model.N}, {shape}, {where}, {torch.get_num_threads()} threads; medians of {len(ours)} rounds"
@@ -250,7 +263,7 @@ def parts_of_a_step(setting: Setting) -> dict[str, float]:
     module = TrainingModule(model, config, LMBDA, 0).to(device)
     optimizer = module.configure_optimizers()["optimizer"]
     entropy = timed_forward(model.bottlenecks()["y"], device)
-    bf16 = choose_precision(config.precision, "gpu" if device.type == "cuda" else "cpu") == "bf16"
+    bf16 = choose_precision(config.precision, choose_device(config.device)) == "bf16"
     times: dict[str, list[float]] = {
         name: [] for name in ("data", "transforms and loss", "entropy model", "backward", "optimizer")
     }

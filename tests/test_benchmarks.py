@@ -1,6 +1,7 @@
 """The scripts of benchmarks/ run to their ends, at sizes at which their figures mean nothing; fuzzing is in codec/."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,8 +42,10 @@ def test_every_script_is_in_the_readme() -> None:
 
 
 def test_training(pictures: Path) -> None:
-    printed = run("training.py", pictures, "--N", "8", "--batch", "2", "--crop", "64", "--steps", "24", "--rounds", "1")
+    small = ("--N", "8", "--batch", "2", "--crop", "64", "--steps", "24", "--rounds", "1")
+    printed = run("training.py", pictures, *small, "--precisions")
     assert "ratio" in printed
+    assert "times as many" in printed
     assert "backward" in printed
 
 
@@ -59,7 +62,9 @@ def test_rate_distortion(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_codec_speed(pictures: Path) -> None:
-    assert "against CompressAI" in run("codec_speed.py", "--pictures", pictures, "--limit", "1", "--repeats", "1")
+    printed = run("codec_speed.py", "--pictures", pictures, "--limit", "1", "--repeats", "1", "--precisions")
+    assert "against CompressAI" in printed
+    assert {"float32 ", "bfloat16 "} & set(re.findall(r"^  (b?float\d\d )", printed, re.MULTILINE))
 
 
 def test_kodak(pictures: Path, tmp_path: Path) -> None:

@@ -12,14 +12,12 @@ def test_a_gpu_that_is_not_there_is_refused_in_one_line(monkeypatch):
         device.choose_device("gpu")
 
 
-@pytest.mark.parametrize(
-    ("bf16", "amx", "expected"), [(True, False, "bf16"), (False, True, "bf16"), (False, False, "fp32")]
-)
-def test_bf16_is_for_processors_that_have_it(monkeypatch, bf16, amx, expected):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+@pytest.mark.parametrize(("dtype", "expected"), [(torch.bfloat16, "bf16"), (torch.float32, "fp32")])
+def test_auto_is_the_faster_precision(monkeypatch, dtype, expected):
+    monkeypatch.setattr(device, "fastest_dtype", lambda device: dtype)
     assert device.choose_precision("auto", "cpu") == expected
     assert device.choose_precision("fp32", "cpu") == "fp32"
+    assert device.choose_precision("bf16", "cpu") == "bf16"
 
 
 def test_the_layout_is_torchruns(monkeypatch):

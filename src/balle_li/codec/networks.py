@@ -83,18 +83,6 @@ def fold_output_scale(
     return {**weights, weight: weights[weight] * factor, bias: weights[bias] * factor + shift}
 
 
-def inference_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it (half to a third of the time), else float32.
-
-    Only pixels depend on this choice, never how a symbol is decoded.
-    """
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float32
-    if device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
-        return torch.bfloat16
-    return torch.float32
-
-
 def _build_layer(layer: Layer, index: int, weights: Mapping[str, Tensor]) -> nn.Module:
     kind = layer["type"]
     if kind == "gdn":

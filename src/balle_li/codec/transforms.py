@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from balle_li.codec.dtype import fastest_dtype
 from balle_li.codec.layers import channels_in
 from balle_li.codec.model_folder import ModelFolder
-from balle_li.codec.networks import build_network, fold_input_scale, fold_output_scale, inference_dtype
+from balle_li.codec.networks import build_network, fold_input_scale, fold_output_scale
 from balle_li.codec.tiles import Progress, inputs_of, tiles, within
 
 TILE_PIXELS = 1024
@@ -24,7 +25,7 @@ class Transforms:
     def __init__(
         self, model: ModelFolder, device: torch.device, dtype: torch.dtype | None, tile_pixels: int = TILE_PIXELS
     ):
-        self.device, self.dtype = device, dtype or inference_dtype(device)
+        self.device, self.dtype = device, dtype or fastest_dtype(device)
         self.downsampling: int = model.description["downsampling"]
         self._tile = max(1, tile_pixels // self.downsampling)
         self._channels = channels_in(model.network("g_s")) or 0

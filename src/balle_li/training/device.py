@@ -6,6 +6,7 @@ import sys
 
 import torch
 
+from balle_li.codec.dtype import fastest_dtype
 from balle_li.errors import TrainingError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -20,12 +21,11 @@ def choose_device(device: str) -> str:
 
 
 def choose_precision(precision: str, accelerator: str) -> str:
-    """`fp32` or `bf16` for `auto | fp32 | bf16`: bf16 where the processor multiplies it by itself."""
+    """`fp32` or `bf16` for `auto | fp32 | bf16`: auto is whichever the device multiplies faster."""
     if precision != "auto":
         return precision
-    if accelerator == "gpu":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
+    device = torch.device("cuda" if accelerator == "gpu" else "cpu")
+    return "bf16" if fastest_dtype(device) is torch.bfloat16 else "fp32"
 
 
 def device_name(accelerator: str) -> str:

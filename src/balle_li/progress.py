@@ -41,7 +41,7 @@ def _bar(description: str, total: int, unit: str) -> Iterator[Advance]:
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed
-            return Text(f"{speed:.1f} {unit}/s" if speed else "")
+            return Text(rate(speed, unit) if speed else "")
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
@@ -58,17 +58,33 @@ def _lines(description: str, total: int, unit: str) -> Iterator[Advance]:
         nonlocal done, last
         done += n
         now = time.monotonic()
-        if now - last >= LOG_EVERY_SECONDS:
+        if now - last >= LOG_EVERY_SECONDS and done < total:
             last = now
-            rate = done / (now - start)
-            left = (total - done) / rate if rate else 0.0
-            print(
-                f"{description}: {done}/{total} {unit}, {rate:.1f} {unit}/s, {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            speed = done / (now - start)
+            left = duration((total - done) / speed) if speed else "unknown time"
+            _print(f"{description}: {done}/{total} {unit}, {rate(speed, unit)}, {left} left")
 
     yield advance
     seconds = time.monotonic() - start
-    rate = done / seconds if seconds else 0.0
-    print(f"{description}: {done}/{total} {unit} in {seconds:.1f} s ({rate:.1f} {unit}/s)", file=sys.stderr, flush=True)
+    pace = f" ({rate(done / seconds, unit)})" if done and seconds else ""
+    _print(f"{description}: {done}/{total} {unit} in {duration(seconds)}{pace}")
+
+
+def rate(per_second: float, unit: str) -> str:
+    """`4.2 steps/s`; by the minute or the hour where there is less than one in a second or a minute."""
+    for seconds, name in ((1, "s"), (60, "min")):
+        if per_second * seconds >= 1:
+            return f"{per_second * seconds:.1f} {unit}/{name}"
+    return f"{per_second * 3600:.1f} {unit}/h"
+
+
+def duration(seconds: float) -> str:
+    """`7.1 s`, `95 s`, `42 min` or `3 h 05 min`."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -64,6 +64,8 @@ class BalleLiRoi(CompressionModel):
     - One rate alone (r = 0, with an index in units of 1): at that rate 22 and 14 % more bits. The high rates teach the low ones.
     - Decoding a symbol to the mean of what was rounded to it, counted by index: 0.1 to 0.2 dB worse; g_s knows already.
       Another r for each place, found by gradient descent on the cost of a picture: 0.1 to 0.4 % of the cost.
+    - A moving average of the weights (of 0.99 or 0.999 a step) after 20,000 steps, whose learning rate ends at 0: 0.0 and
+      0.1 % more cost on the validation patches.
     - exp(a·r + b·r²) as the gain: 2 to 4 % more bits. A wider dead zone in the encoder: more bits from the smallest on.
     - The transforms at 0.7 of the learning rate instead of 0.25: they break (25 dB at all rates).
     """

@@ -81,7 +81,9 @@ class Tested(NamedTuple):
     effort: int = 0
 
 
-def measure(references: list[Reference], models: Sequence[Tested]) -> dict[str, RdCurve]:
+def measure(
+    references: list[Reference], models: Sequence[Tested], classical: Sequence[str] = CLASSICAL
+) -> dict[str, RdCurve]:
     """The mean curves of models, by name (those of one rate and of one name make one curve), and of classical codecs."""
     codecs = [(model, Codec.load(model.folder, "cpu")) for model in models]
     measured: list[Measurement] = []
@@ -91,10 +93,10 @@ def measure(references: list[Reference], models: Sequence[Tested]) -> dict[str, 
             for model, codec in codecs:
                 for quality in QUALITIES if codec.variable_rate else (None,):
                     measured.append(through_a_file(reference, model, codec, quality, file))
-            for name in CLASSICAL:
-                classical = classical_codec(name)
-                for setting in classical.qualities:
-                    measured.append(measure_classical(reference, classical, setting, {}, default_cache()))
+            for name in classical:
+                other = classical_codec(name)
+                for setting in other.qualities:
+                    measured.append(measure_classical(reference, other, setting, {}, default_cache()))
             advance(1)
     return {name: mean_curve(name, measured) for name in dict.fromkeys(m.codec for m in measured)}
 

@@ -65,7 +65,7 @@ def main() -> None:
         references = kodak.read_references(arguments.pictures, arguments.limit)
     except BalleLiError as error:
         sys.exit(f"Error: {error}")
-    curves = kodak.measure(references, folders)
+    curves = kodak.measure(references, folders, ["jpeg"])
     kodak.print_points(curves)
     rates = {anchor: bd_rates(curves, anchor) for anchor in ANCHORS if anchor in curves}
     for anchor, tested in rates.items():

@@ -10,8 +10,8 @@ import torch
 def fastest_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where a network runs faster in it, else float32.
 
-    On a processor that is with AMX, or with AVX512-BF16 if it is not Intel's: without AMX a Xeon of 2023 trained 1.3 times
-    and coded 1.4 times faster in float32. What a codec decodes does not depend on this choice, only pixels do, slightly.
+    On a processor that is with AMX, or with AVX512-BF16 if it is not Intel's: without AMX a Xeon of 2023 trained 1.4
+    and coded 1.3 times faster in float32. What a codec decodes does not depend on this choice, only pixels do, slightly.
     """
     if device.type == "cuda":
         fast = torch.cuda.get_device_capability(device) >= (8, 0)

@@ -26,7 +26,7 @@ from kodak import PICTURES
 from PIL import Image
 
 from balle_li.codec.bitstream import Stream
-from balle_li.codec.codec import Codec
+from balle_li.codec.codec import Codec, choose_device
 from balle_li.codec.model_folder import ModelFolder
 from balle_li.codec.pictures import Picture
 from balle_li.evaluation.metrics import ms_ssim
@@ -152,13 +152,12 @@ def main() -> None:
     parser.add_argument("--precisions", action="store_true", help="time the other of float32 and bfloat16 too")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     arguments = parser.parse_args()
-    codec = Codec.load(arguments.model, arguments.device)
+    model, device = ModelFolder.load(arguments.model), choose_device(arguments.device)
+    codec = Codec(model, device)
     codecs = {OURS: codec}
     if arguments.precisions:
         dtype = torch.float32 if codec.transforms.dtype is torch.bfloat16 else torch.bfloat16
-        codecs[str(dtype).removeprefix("torch.")] = Codec(
-            ModelFolder.load(arguments.model), codec.transforms.device, dtype
-        )
+        codecs[str(dtype).removeprefix("torch.")] = Codec(model, device, dtype)
     pictures = sorted(arguments.pictures.glob("*.png"))[: arguments.limit]
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(codecs, pictures, Path(folder), arguments.repeats)

@@ -103,10 +103,13 @@ def variants_of(config: TrainConfig, arguments: argparse.Namespace) -> dict[str,
     if arguments.compile:
         variants["compiled"] = replace(config, compile=True)
     if arguments.precisions:
-        precision = choose_precision(config.precision, choose_device(config.device))
-        other: Literal["fp32", "bf16"] = "fp32" if precision == "bf16" else "bf16"
+        other: Literal["fp32", "bf16"] = "fp32" if precision_of(config) == "bf16" else "bf16"
         variants[other] = replace(config, precision=other)
     return variants
+
+
+def precision_of(config: TrainConfig) -> str:
+    return choose_precision(config.precision, choose_device(config.device))
 
 
 def train_config(arguments: argparse.Namespace) -> TrainConfig:
@@ -228,13 +231,12 @@ def print_rates(setting: Setting, ours: list[float], recipe: list[float]) -> Non
     config, where = setting.config, str(setting.device)
     if setting.device.type == "cuda":
         where = torch.cuda.get_device_name(setting.device)
-    precision = choose_precision(config.precision, choose_device(config.device))
     shape = f"batch {config.batch_size}×{config.crop}×{config.crop}"
     print(
         f"\nballe, N = {setting.model.N}, {shape}, {where}, {torch.get_num_threads()} threads; medians of {len(ours)} rounds"
     )
     first, second = statistics.median(ours), statistics.median(recipe)
-    print(f"engine ({precision})         {first:7.2f} steps/s")
+    print(f"engine ({precision_of(config)})         {first:7.2f} steps/s")
     print(f"published recipe (fp32) {second:7.2f} steps/s")
     print(f"ratio                   {ratio(ours, recipe):7.2f}")
 
@@ -262,8 +264,8 @@ def parts_of_a_step(setting: Setting) -> dict[str, float]:
     model = build(setting.model).to(device).to(memory_format=torch.channels_last)
     module = TrainingModule(model, config, LMBDA, 0).to(device)
     optimizer = module.configure_optimizers()["optimizer"]
+    bf16 = precision_of(config) == "bf16"
     entropy = timed_forward(model.bottlenecks()["y"], device)
-    bf16 = choose_precision(config.precision, choose_device(config.device)) == "bf16"
     times: dict[str, list[float]] = {
         name: [] for name in ("data", "transforms and loss", "entropy model", "backward", "optimizer")
     }

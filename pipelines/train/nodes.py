@@ -1,6 +1,7 @@
 """One training, in one MLflow run, that goes on where it was interrupted."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,77 +11,74 @@ if TYPE_CHECKING:
     from balle_li.training.task import Task
 
 
-def open_run(
-    patch_store: Path,
-    model: dict[str, Any],
-    train: dict[str, Any],
-    lmbda: float,
-    class_weights: dict[str, float],
-    seed: int,
-    parameters: dict[str, Any],
-) -> dict[str, str | None]:
-    """Start the experiment's MLflow run, or find the run of an unfinished training of the same parameters and data.
-
-    `work` names the folder that an interrupted training goes on from. Of several processes under torchrun the first one
-    has the run; to the others `run_id` is None.
-    """
-    from balle_li.distributed import rank
-    from balle_li.files import read_json, write_json
-    from balle_li.tracking import provenance, run
-
-    task = _task(patch_store, model, train, lmbda, class_weights, seed)
-    task.new_model()  # what cannot be built, or started from these weights, makes no run
-    work = task.fingerprint()[:16]
-    if rank() != 0:
-        return {"run_id": None, "work": work}
-    unfinished = _work_folder(work) / "mlflow_run.json"
-    known = read_json(unfinished)["run_id"] if unfinished.exists() else None
-    record: dict[str, str | None] = {
-        "run_id": run.open_run(parameters, provenance.tags(Path.cwd()), known),
-        "work": work,
-    }
-    write_json(unfinished, record)
-    return record
-
-
 def train(
     patch_store: Path,
-    mlflow_run: dict[str, str | None],
     model: dict[str, Any],
     train: dict[str, Any],
     lmbda: float,
     class_weights: dict[str, float],
     seed: int,
     parameters: dict[str, Any],
-) -> Fill:
+) -> tuple[Fill, dict[str, str | None]]:
+    """The model, made while its folder is saved, and the record of its MLflow run, which is known from then on.
+
+    The run is the experiment's new one, or that of an unfinished training of the same parameters and data. Only who holds
+    the training's work folder opens it: a training that is refused leaves model and record as they were. Of several
+    processes under torchrun the first one has the run; to the others `run_id` is None. `work` names the folder that an
+    interrupted training goes on from.
+    """
     task = _task(patch_store, model, train, lmbda, class_weights, seed)
+    record: dict[str, str | None] = {}
 
     def fill(folder: Path) -> None:
         from contextlib import nullcontext
 
         from balle_li.run_log import NoLog
         from balle_li.tracking import provenance, run
+        from balle_li.training.lock import training_lock
         from balle_li.training.train import train as run_training
 
-        run_id, work = mlflow_run["run_id"], mlflow_run["work"]
-        assert work is not None
-        own_run = (
-            nullcontext(NoLog()) if run_id is None else run.attached(run_id, parameters, provenance.tags(Path.cwd()))
-        )
-        with own_run as log:
-            run_training(
-                patch_store, task.model, task.config, lmbda, class_weights, seed, folder, _work_folder(work), log
-            )
-            if run_id is not None:
-                log.artifact(folder / "training.json")
+        task.new_model()  # what cannot be built, or started from these weights, makes no run
+        name = task.fingerprint()[:16]
+        work, tags = _work_folder(name), provenance.tags(Path.cwd())
+        with training_lock(work):
+            run_id = _open_run(work, parameters, tags)
+            record.update({"run_id": run_id, "work": name})
+            with nullcontext(NoLog()) if run_id is None else run.attached(run_id, parameters, tags) as log:
+                run_training(patch_store, task.model, task.config, lmbda, class_weights, seed, folder, work, log)
+                if run_id is not None:
+                    log.artifact(folder / "training.json")
 
-    return fill
+    return fill, record
 
 
 def forget_unfinished(model: Path, mlflow_run: dict[str, str | None]) -> None:
-    """Delete what an interrupted training would have gone on from, now that the model is in its place."""
-    if mlflow_run["run_id"] is not None and mlflow_run["work"] is not None:
-        shutil.rmtree(_work_folder(mlflow_run["work"]), ignore_errors=True)
+    """Delete what an interrupted training would have gone on from, now that the model and its run are in their place.
+
+    Where another process has begun the same training anew in the meantime, it stays that one's.
+    """
+    from balle_li.errors import TrainingError
+    from balle_li.training.lock import training_lock
+
+    if mlflow_run["run_id"] is None or mlflow_run["work"] is None:
+        return
+    work = _work_folder(mlflow_run["work"])
+    with suppress(TrainingError), training_lock(work):
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _open_run(work: Path, parameters: dict[str, Any], tags: dict[str, str]) -> str | None:
+    """The id of the run that the training in `work` belongs to; noted there, for when it is interrupted."""
+    from balle_li.distributed import rank
+    from balle_li.files import read_json, write_json
+    from balle_li.tracking import run
+
+    if rank() != 0:
+        return None
+    unfinished = work / "mlflow_run.json"
+    run_id = run.open_run(parameters, tags, read_json(unfinished)["run_id"] if unfinished.exists() else None)
+    write_json(unfinished, {"run_id": run_id})
+    return run_id
 
 
 def _task(

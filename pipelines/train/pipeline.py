@@ -10,8 +10,8 @@ SETTINGS = ["params:model", "params:train", "params:lmbda", "params:class_weight
 def create_pipeline() -> Pipeline:
     return pipeline(
         [
-            node(nodes.open_run, ["patch_store", *SETTINGS], "mlflow_run", name="open_run"),
-            node(nodes.train, ["patch_store", "mlflow_run", *SETTINGS], "model", name="train"),
+            # The model comes first: its run is written when it is in its place.
+            node(nodes.train, ["patch_store", *SETTINGS], ["model", "mlflow_run"], name="train"),
             node(nodes.forget_unfinished, ["model", "mlflow_run"], None, name="forget_unfinished"),
         ]
     )

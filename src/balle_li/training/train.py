@@ -2,12 +2,10 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from torch._dynamo.exc import TorchDynamoException
 
 from balle_li.codec.model_folder import DESCRIPTION_FILE, TENSORS_FILE
@@ -27,6 +25,7 @@ from balle_li.training.data import Batches, crop_source
 from balle_li.training.device import choose_device, choose_precision, device_name, keep_freed_memory, process_layout
 from balle_li.training.export import model_folder
 from balle_li.training.interruption import Checkpoints, Interrupted, ProgressLine
+from balle_li.training.lock import training_lock
 from balle_li.training.module import TrainingModule
 from balle_li.training.task import Task
 from balle_li.training.trainer import make_trainer, quiet
@@ -66,7 +65,7 @@ def train(
     first = task.new_model()
     _check(config, store, first)
     keep_freed_memory()
-    with _locked(work):
+    with training_lock(work):
         first_step, done = _progress_so_far(work / LAST, task)
         if not done:
             _fit(task, work, first, store, first_step, log)
@@ -150,21 +149,3 @@ def _progress_so_far(last: Path, task: Task) -> tuple[int, bool]:
         return 0, False
     step, validations = int(checkpoint["global_step"]), checkpoint["callbacks"][Curves.__qualname__]["validations"]
     return step, step >= task.config.steps or improves_no_more(validations, task.config.patience)
-
-
-@contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    """Hold `work` against a second training; of several processes under torchrun the first one holds it."""
-    work.mkdir(parents=True, exist_ok=True)
-    if rank() != 0:
-        yield
-        return
-    lock = FileLock(work / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise TrainingError(f"another process trains the same model in {work}; wait for it, or stop it first") from None
-    try:
-        yield
-    finally:
-        lock.release()

@@ -49,3 +49,17 @@ def test_hash_fraction_is_uniform_and_depends_on_both_arguments():
     assert all(0 <= value < 1 for value in values)
     assert 0.45 < sum(values) / len(values) < 0.55
     assert files.hash_fraction(0, "1") == values[1] != files.hash_fraction(1, "1")
+
+
+def test_the_project_is_found_from_anywhere_in_it(tmp_path, monkeypatch):
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    inner = tmp_path / "project" / "pipelines" / "train"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    assert files.project_home() == files.workspace() == inner
+    (tmp_path / "project" / "pyproject.toml").write_text("[tool.kedro]\n")
+    (inner / "pyproject.toml").write_text("[tool.other]\n")
+    assert files.project_home() == files.workspace() == tmp_path / "project"
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert files.project_home() == tmp_path
+    assert files.workspace() == tmp_path / "project"

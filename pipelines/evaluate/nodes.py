@@ -27,7 +27,7 @@ def evaluate(
         from balle_li.evaluation.evaluate import evaluate
         from balle_li.tracking import provenance, run
 
-        with run.attached(mlflow_run["run_id"], parameters, provenance.tags(Path.cwd())) as log:
+        with run.attached(mlflow_run["run_id"], parameters, provenance.tags()) as log:
             evaluate(raw, curated, model, config, class_weights, compute_config, folder, log)
 
     return fill

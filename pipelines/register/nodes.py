@@ -16,7 +16,7 @@ def write_model_card(
     from balle_li.tracking import model_card, promotion, provenance
 
     config = from_mapping(promotion.RegisterConfig, register, "register")
-    tags = provenance.tags(Path.cwd())
+    tags = provenance.tags()
     origin = model_card.Origin(config.name, mlflow_run["run_id"], parameters, tags)
     return model_card.write_card(model, curated, evaluation, origin)
 
@@ -34,5 +34,5 @@ def register(
     from balle_li.tracking import promotion, provenance, registry, run
 
     config = from_mapping(promotion.RegisterConfig, register, "register")
-    with run.attached(mlflow_run["run_id"], parameters, provenance.tags(Path.cwd())):
+    with run.attached(mlflow_run["run_id"], parameters, provenance.tags()):
         return registry.register(config, model, evaluation, model_card, bd_rate)

@@ -40,7 +40,7 @@ def train(
 
         task.new_model()  # what cannot be built, or started from these weights, makes no run
         name = task.fingerprint()[:16]
-        work, tags = _work_folder(name), provenance.tags(Path.cwd())
+        work, tags = _work_folder(name), provenance.tags()
         with training_lock(work):
             run_id = _open_run(work, parameters, tags)
             record.update({"run_id": run_id, "work": name})

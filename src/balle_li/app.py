@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from balle_li.errors import BalleLiError
-from balle_li.files import project_home
+from balle_li.files import project_home, workspace
 
 RECONSTRUCTIONS = Path(".fiftyone", "reconstructions")
 
@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("model", "data/04_models/model", "the model that was evaluated"),
         ("evaluation", "data/05_reports/evaluation", "what evaluate measured"),
     ):
-        parser.add_argument(f"--{name}", type=Path, default=Path(default), help=f"{text}; default: %(default)s")
+        place = workspace() / default
+        parser.add_argument(f"--{name}", type=Path, default=place, help=f"{text}; default: {default} of the project")
     parser.add_argument("--runs", nargs="*", metavar="RUN", help="also MLflow's runs of these names or ids; none: all")
     parser.add_argument("--port", type=int, default=5151, help="default: %(default)s")
     options = parser.parse_args(arguments)

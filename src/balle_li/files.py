@@ -14,8 +14,25 @@ from balle_li.errors import BalleLiError
 
 
 def project_home() -> Path:
-    """The user's checkout: DVC names it when it runs a stage in a temporary workspace, else the current directory."""
-    return Path(os.environ.get("DVC_ROOT") or os.getcwd()).resolve()
+    """The user's checkout: DVC names it when it runs a stage in a temporary workspace, else it is `workspace`."""
+    root = os.environ.get("DVC_ROOT")
+    return Path(root).resolve() if root else workspace()
+
+
+def workspace() -> Path:
+    """The project that this process works in, a checkout or DVC's temporary copy of one, from wherever in it one stands.
+
+    That is the nearest folder here or above whose pyproject.toml has a section [tool.kedro], as Kedro finds it too; the
+    current directory where there is none.
+    """
+    here = Path.cwd().resolve()
+    for folder in (here, *here.parents):
+        try:
+            if "[tool.kedro]" in (folder / "pyproject.toml").read_text(encoding="utf-8"):
+                return folder
+        except (OSError, UnicodeDecodeError):
+            continue
+    return here
 
 
 @contextmanager

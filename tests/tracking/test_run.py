@@ -57,5 +57,5 @@ def test_tags_name_commit_experiment_and_data(home, monkeypatch):
 
     (home / "dvc.lock").write_text("stages: {patches: {outs: [{path: data/03_patches, md5: 123.dir}]}}")
     monkeypatch.setenv("DVC_EXP_NAME", "puffy-seal")
-    tags = provenance.tags(home)
+    tags = provenance.tags()
     assert tags == {"dvc.exp_name": "puffy-seal", "data.dvc_hash": "123.dir"}

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from balle_li.errors import DatasetError
-from balle_li.files import project_home
+from balle_li.files import project_home, workspace
 
 START_SECONDS = 60.0
 START_ATTEMPTS = 5
@@ -41,7 +41,7 @@ def connect() -> ModuleType:
 
 def in_temporary_workspace() -> bool:
     """Whether DVC runs this process in a workspace that it deletes afterwards (`dvc exp run --temp`, `--queue`)."""
-    return Path.cwd().resolve() != project_home()
+    return workspace() != project_home()
 
 
 def _set_environment(home: Path) -> None:

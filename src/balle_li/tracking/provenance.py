@@ -4,13 +4,13 @@ import os
 import subprocess
 from pathlib import Path
 
-from balle_li.files import project_home
+from balle_li.files import project_home, workspace
 
 DATA_STAGE = "patches"
 
 
-def tags(workspace: Path) -> dict[str, str]:
-    """Tags for a run that works in `workspace` (the checkout, or DVC's temporary copy of it).
+def tags() -> dict[str, str]:
+    """Tags for the run of this process, which works in the checkout or in DVC's temporary copy of it.
 
     `git.commit`; `dvc.exp_name` and `dvc.baseline` inside a DVC experiment; `data.dvc_hash`, what dvc.lock says of
     the patch store's content. A tag whose source is not there is left out.
@@ -19,7 +19,7 @@ def tags(workspace: Path) -> dict[str, str]:
         "git.commit": _git_commit(),
         "dvc.exp_name": os.environ.get("DVC_EXP_NAME"),
         "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV"),
-        "data.dvc_hash": _locked_hash(workspace / "dvc.lock"),
+        "data.dvc_hash": _locked_hash(workspace() / "dvc.lock"),
     }
     return {name: value for name, value in found.items() if value}
 

@@ -15,30 +15,31 @@ Config = TypeVar("Config")
 def from_mapping(cls: type[Config], values: Mapping[str, Any], where: str) -> Config:
     """Build the dataclass `cls` from `values`, nested dataclasses included.
 
-    `where` is the section's name in params.yaml, for messages ("train"). A field may be left out only if the
-    dataclass gives it a default. Ranges are the dataclass's own business, in `__post_init__`.
+    `where` is the section's name in params.yaml, for messages ("train"; "" is the whole file). A field may be left out
+    only if the dataclass gives it a default. Ranges are the dataclass's own business, in `__post_init__`.
 
     Raises ConfigError: a key is unknown or missing, or a value has the wrong type or range.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError(f"params.yaml: {where} must be a mapping, not {values!r}")
+        raise ConfigError(f"params.yaml: {where or 'it'} must be a mapping, not {values!r}")
+    start = f"{where}." if where else ""
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(fields)}"
-            raise ConfigError(f"params.yaml: {where}.{key} is unknown: {hint}")
+            raise ConfigError(f"params.yaml: {start}{key} is unknown: {hint}")
     arguments = {}
     for name, field in fields.items():
         if name in values:
-            arguments[name] = _convert(hints[name], values[name], f"{where}.{name}")
+            arguments[name] = _convert(hints[name], values[name], f"{start}{name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"params.yaml: {where}.{name} is missing")
+            raise ConfigError(f"params.yaml: {start}{name} is missing")
     try:
         return cls(**arguments)
     except ConfigError as error:
-        raise ConfigError(f"params.yaml: {where}: {error}") from None
+        raise ConfigError(f"params.yaml: {where}{': ' if where else ''}{error}") from None
 
 
 def require(condition: bool, message: str) -> None:

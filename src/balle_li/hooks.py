@@ -5,16 +5,26 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
+from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractDataset, CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 
 from balle_li.distributed import rank, world_size
-from balle_li.errors import BalleLiError
+from balle_li.errors import BalleLiError, ConfigError
+from balle_li.files import workspace
+from balle_li.parameters import check
 
 
 class OneLineErrors:
-    """Says which stage is missing before a pipeline starts, and shortens the project's own errors."""
+    """Checks all parameters and says which stage is missing before a pipeline starts; shortens the project's own errors."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        try:
+            check(context.params)
+        except ConfigError as error:
+            raise click.ClickException(str(error)) from error
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -75,6 +85,6 @@ def _how_to_make(dataset: str) -> str:
 
 def _relative(path: Any) -> str:
     try:
-        return str(Path(str(path)).relative_to(Path.cwd()))
+        return str(Path(str(path)).relative_to(workspace()))
     except ValueError:
         return str(path)

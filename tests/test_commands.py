@@ -1,0 +1,75 @@
+"""Kedro's commands as a new user types them, in a fresh copy of the project: where they write, and what they answer."""
+
+import subprocess
+import sys
+
+import pytest
+from small_project import ROOT, SMALL, Project, make_project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return make_project(tmp_path_factory.mktemp("commands") / "project", SMALL)
+
+
+def one_line(project: Project, command: str) -> str:
+    """What a command that fails says, all of it."""
+    answer = project.run(command, check=False)
+    assert answer.returncode != 0, answer.stdout
+    (line,) = [line for line in (answer.stderr + answer.stdout).splitlines() if line.strip()]
+    return line
+
+
+def test_from_a_subfolder_the_state_lies_in_the_project(project):
+    answer = project.run("cd pipelines/train && kedro run --pipeline compare", check=False)
+    assert answer.stderr.startswith("Error: no finished run")
+    assert (project.path / "mlflow.db").is_file()
+    answer = project.run("cd pipelines/train && kedro run --pipeline train", check=False)
+    assert answer.stderr.startswith("Error: data/03_patches is not there yet")
+    assert project.run("git status --porcelain").stdout == "", "something lies where git sees it"
+    assert not [path for path in (project.path / "pipelines").rglob("*") if path.name.startswith(("mlflow", ".train"))]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("kedro run --pipeline nonsense", "Error: there is no pipeline 'nonsense': known are download, curate,"),
+        ("kedro run --pipelines trian", "did you mean train?"),
+        ("kedro run --tags x", "Error: Pipeline contains no nodes"),
+        ("kedro run --nodes x", "x"),
+        ("kedro run --env prod", "conf/prod"),
+        ("kedro ipython", "IPython is not part of the workflow's environment; for this command: pip install ipython"),
+        ("kedro jupyter lab", "for this command: pip install jupyterlab"),
+    ],
+)
+def test_a_wrong_command_is_one_line(project, command, message):
+    assert message in one_line(project, command)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ("train.stps=20", "params.yaml: train.stps is unknown: did you mean 'steps'?"),
+        ("lmbda=abc", "params.yaml: lmbda must be of type float, not 'abc'"),
+        ("lmbda=-1", "params.yaml: lmbda is -1, must be positive"),
+        ("lambda=0.1", "params.yaml: lambda is unknown: did you mean 'lmbda'?"),
+        ("model.name=vgg", "params.yaml: model: model name 'vgg' is unknown"),
+        ("train.crop=512", "params.yaml: train.crop is 512, but patches.size is only 256"),
+        ("evaluate.extra_sets.kodak=/nowhere", "evaluate.extra_sets.kodak: /nowhere is not a folder"),
+    ],
+)
+def test_every_command_checks_all_parameters_first(project, parameters, message):
+    line = one_line(project, f"kedro run --pipeline download --params {parameters}")
+    assert line.startswith("Error: params.yaml: ") and message in line
+    assert not (project.path / "data/01_raw").exists()
+
+
+def test_checking_all_parameters_takes_no_second():
+    code = (
+        "import sys, time, yaml; start = time.monotonic(); from balle_li.parameters import check;"
+        "check(yaml.safe_load(open('params.yaml')));"
+        "print(time.monotonic() - start, [m for m in ('torch', 'pandas', 'pyarrow', 'mlflow') if m in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    seconds, modules = answer.stdout.split(maxsplit=1)
+    assert float(seconds) < 1 and modules.strip() == "[]"

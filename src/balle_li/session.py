@@ -44,9 +44,9 @@ class OneLineSession(KedroSession):
         return result
 
 
-def show_in_one_line(error: KedroCliError, file: IO[Any] | None = None) -> None:
+def show_in_one_line(self: KedroCliError, file: IO[Any] | None = None) -> None:
     """Print an error of Kedro's commands; Kedro itself would print the exception at hand, often none: "NoneType: None"."""
-    message = error.message
+    message = self.message
     for module, package in (("IPython", "ipython"), ("notebook", "notebook"), ("jupyterlab", "jupyterlab")):
         if message.startswith(_NOT_FOUND.format(module)):
             message = f"{module} is not part of the workflow's environment; for this command: pip install {package}"

@@ -12,8 +12,8 @@ COSTS = {"encode_ms": 10.0, "decode_ms": 20.0, "megabytes": 5.0}
 RATES = (0.2, 0.4, 0.8, 1.6)
 
 
-def decision(new, champion=CHAMPION, config=CONFIG, **costs):
-    return decide(new, champion, COSTS | costs, config, bd_rate)
+def decision(new, champion=CHAMPION, config=CONFIG, challenger=None, **costs):
+    return decide(new, champion, challenger, COSTS | costs, config, bd_rate)
 
 
 def curve(factor, psnr=(28.0, 31.0, 34.0, 37.0)):
@@ -41,9 +41,23 @@ def test_an_equal_or_higher_cost_makes_the_challenger():
 
 def test_costs_at_other_lambdas_or_on_other_pictures_are_not_compared():
     found = decision(Candidate("2", 0.02, 0.1, "abc"))
-    assert found.alias == "challenger" and "lmbda 0.02" in found.reason
+    assert found.alias is None and "lmbda 0.02" in found.reason
     found = decision(Candidate("2", 0.01, 0.1, "xyz"))
-    assert found.alias == "challenger" and "other test pictures" in found.reason
+    assert found.alias is None and "other test pictures" in found.reason
+
+
+def test_the_challenger_is_the_best_that_was_not_promoted_not_the_newest():
+    challenger = Candidate("2", 0.01, 1.0, "abc")
+    found = decision(Candidate("3", 0.01, 1.2, "abc"), challenger=challenger)
+    assert found.alias is None and "1.2000 is not lower than 1.0000 of version 2, the challenger" in found.reason
+    found = decision(Candidate("3", 0.01, 0.95, "abc"), challenger=challenger)
+    assert found.alias == "challenger" and "is lower than 1.0000 of version 2, the challenger" in found.reason
+    assert decision(Candidate("3", 0.01, 0.8, "abc"), challenger=challenger).alias == "champion"
+
+
+def test_a_challenger_that_says_nothing_beside_the_champion_makes_way():
+    found = decision(Candidate("3", 0.01, 1.2, "abc"), challenger=Candidate("2", 0.01, 0.5, "other pictures"))
+    assert found.alias == "challenger"
 
 
 def test_curves_are_compared_by_bd_rate_whatever_the_lmbda():

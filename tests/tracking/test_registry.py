@@ -29,6 +29,8 @@ def test_champion_moves_only_to_a_better_version_and_each_leaves_its_reason(regi
         assert version.description == f"{entry['reason']}\n\n# codec\n\nA card.\n"
         assert float(version.tags["bpp"]) == 0.5
         assert version.run_id == entry["run_id"]
+    assert register(1.1)["alias"] is None, "the newest is the challenger, though it is worse"
+    assert str(client().get_model_version_by_alias("codec", "challenger").version) == "2"
     folder = registry.model_path("models:/codec@champion")
     assert (folder / "model.safetensors").read_bytes() == (model_folder / "model.safetensors").read_bytes()
     assert (folder.parent / "MODEL_CARD.md").read_text() == "# codec\n\nA card.\n"

@@ -54,6 +54,19 @@ def test_an_experiment_with_another_lmbda_retrains_and_measures_only(project):
     project.run("git checkout -q params.yaml dvc.lock && dvc checkout -q")
 
 
+def test_an_experiment_from_the_run_cache_names_the_run_that_it_repeats(project):
+    """As the README says."""
+    before = project.mlflow_runs()
+    answer = project.run("dvc exp run -n again -S lmbda=0.02")
+    assert "is cached - skipping run" in answer.stdout and stages_run(answer.stdout) == []
+    assert len(project.mlflow_runs()) == len(before)
+    project.run("git checkout -q params.yaml dvc.lock && dvc checkout -q && dvc exp apply again")
+    record = json.loads((project.path / "data/04_models/mlflow_run.json").read_text())
+    (first,) = [run for run in before if run.data.params["lmbda"] == "0.02"]
+    assert record["run_id"] == first.info.run_id
+    project.run("git checkout -q params.yaml dvc.lock && dvc checkout -q")
+
+
 def test_queued_experiments_land_in_the_same_database(project):
     before = len(project.mlflow_runs())
     project.run("dvc exp run --queue -S 'lmbda=0.005,0.03'")

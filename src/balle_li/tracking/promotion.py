@@ -91,20 +91,36 @@ class Decision:
 
 
 def decide(
-    new: Candidate, champion: Candidate | None, costs: Mapping[str, Any], config: RegisterConfig, compare: Compare
+    new: Candidate,
+    champion: Candidate | None,
+    challenger: Candidate | None,
+    costs: Mapping[str, Any],
+    config: RegisterConfig,
+    compare: Compare,
 ) -> Decision:
     """Say whether `new` becomes the champion, the challenger or neither.
 
     A version over a limit is neither. Models with curves are compared by BD-rate, others by their rate–distortion cost,
     which says something only at one lmbda; both only on the same pictures. Where nothing decides, the champion stays.
+    The challenger is the best, by the same rule, of the versions that were compared with the champion and not promoted.
 
     costs: `encode_ms` and `decode_ms`, means of the test pictures, and `megabytes`, of the codec's files.
     """
     over = _over_limits(costs, config)
     if over:
         return Decision(None, f"over the limits of params.yaml: {'; '.join(over)}")
-    better, why = _better(new, champion, config.metric, compare)
-    return Decision(CHAMPION, f"promoted: {why}") if better else Decision(CHALLENGER, f"not promoted: {why}")
+    if champion is None:
+        first = f"rate–distortion cost {new.rd_cost:.4f}, the first version that can be compared"
+        return Decision(CHAMPION, f"promoted: {first}")
+    better, why = _better(new, champion, CHAMPION, config.metric, compare)
+    if better:
+        return Decision(CHAMPION, f"promoted: {why}")
+    if better is None:
+        return Decision(None, f"not promoted: {why}")
+    if challenger is None or _better(challenger, champion, CHAMPION, config.metric, compare)[0] is None:
+        return Decision(CHALLENGER, f"not promoted: {why}")
+    best, against = _better(new, challenger, CHALLENGER, config.metric, compare)
+    return Decision(CHALLENGER if best else None, f"not promoted: {why}; {against}")
 
 
 def _over_limits(costs: Mapping[str, Any], config: RegisterConfig) -> list[str]:
@@ -120,23 +136,24 @@ def _over_limits(costs: Mapping[str, Any], config: RegisterConfig) -> list[str]:
     ]
 
 
-def _better(new: Candidate, champion: Candidate | None, metric: Metric, compare: Compare) -> tuple[bool, str]:
-    if champion is None:
-        return True, f"rate–distortion cost {new.rd_cost:.4f}, the first version that can be compared"
-    name = f"version {champion.version}, the champion"
-    if new.test_set != champion.test_set:
-        return False, f"measured on other test pictures than {name}"
+def _better(
+    new: Candidate, other: Candidate, alias: str, metric: Metric, compare: Compare
+) -> tuple[bool | None, str]:
+    """Whether `new` is better than `other`, which has the alias, and why; None where nothing decides."""
+    name = f"version {other.version}, the {alias}"
+    if new.test_set != other.test_set:
+        return None, f"measured on other test pictures than {name}"
     unclear = ""
-    anchor, tested = champion.curve(metric), new.curve(metric)
+    anchor, tested = other.curve(metric), new.curve(metric)
     if min(len(anchor), len(tested)) >= 2:
         found = compare(anchor, tested)
         if found.percent is not None and found.warning is None:
             verdict = "saves bits" if found.percent < 0 else "saves no bits"
             return found.percent < 0, f"BD-rate {found.percent:+.1f} % by {_TITLES[metric]} {verdict} against {name}"
         unclear = f"; BD-rate decides nothing: {found.warning}"
-    if new.lmbda != champion.lmbda:
-        return False, f"trained at lmbda {new.lmbda:g}, {name}, at {champion.lmbda:g}{unclear}"
-    better = new.rd_cost < champion.rd_cost
+    if new.lmbda != other.lmbda:
+        return None, f"trained at lmbda {new.lmbda:g}, {name}, at {other.lmbda:g}{unclear}"
+    better = new.rd_cost < other.rd_cost
     relation = "is lower" if better else "is not lower"
-    cost = f"rate–distortion cost {new.rd_cost:.4f} {relation} than {champion.rd_cost:.4f} of {name}"
+    cost = f"rate–distortion cost {new.rd_cost:.4f} {relation} than {other.rd_cost:.4f} of {name}"
     return better, cost + unclear

@@ -45,8 +45,8 @@ def register(
         client.set_model_version_tag(name, version, key, value)
     client.update_model_version(name, version, description=_description(card))
     with database_lock():
-        champion = find_champion(name)
-        decision = decide(new, champion, costs, config, compare)
+        champion, challenger = (find_holder(name, alias) for alias in (CHAMPION, CHALLENGER))
+        decision = decide(new, champion, challenger, costs, config, compare)
         promoted = decision.alias == CHAMPION
         client.set_model_version_tag(name, version, "promoted", str(promoted).lower())
         aliases.write_reason(client, name, version, decision.reason)
@@ -65,9 +65,9 @@ def register(
     }
 
 
-def find_champion(name: str) -> Candidate | None:
-    """The version that has the alias `champion`, or None when there is none or it lacks the rule's figures."""
-    found = aliases.holder(connect().MlflowClient(), name, CHAMPION)
+def find_holder(name: str, alias: str) -> Candidate | None:
+    """The version that has the alias, or None when there is none or it lacks the rule's figures."""
+    found = aliases.holder(connect().MlflowClient(), name, alias)
     return None if found is None else Candidate.from_tags(str(found.version), found.tags)
 
 

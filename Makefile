@@ -37,8 +37,8 @@ ui: setup  ## compare runs and models in MLflow's UI
 app: setup  ## look at the curated pictures, and at what models made of them, in FiftyOne's App; RUNS=all or names: MLflow's too
 	@python -m balle_li.app $(if $(RUNS),--runs $(filter-out all,$(RUNS)))
 
-rollback: setup  ## give the alias champion back to the version before; REASON="why" is kept
-	@python -m balle_li.tracking.rollback --reason "$(REASON)"
+rollback: setup  ## give the alias champion back to the version before; REASON="why" is kept, YES=1 needs none
+	@python -m balle_li.tracking.rollback --reason "$(REASON)" $(if $(YES),--yes)
 
 viz: setup  ## draw the pipelines with Kedro-Viz (an optional extra, in a virtual environment of its own)
 	@bash scripts/viz.sh "$(PYTHON)" .viz

@@ -1,6 +1,13 @@
 """The App's command, and a whole evaluation on its way into the curated dataset."""
 
+import http.client
+import json
+import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -62,6 +69,31 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     write_dropped(tmp_path / "curated" / "dropped.parquet", [])
     tiny_model_folder(tmp_path / "model", name="balle-li", N=4)
     yield tmp_path
+
+
+def test_it_ends_at_once_though_a_browser_looks_at_it(mongo: str, stages: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folders = ["--raw", "raw", "--curated", "curated", "--model", "model", "--evaluation", "evaluation"]
+    app = subprocess.Popen(
+        [sys.executable, "-m", "balle_li.app", "--port", str(port), *folders],
+        cwd=stages, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert app.stdout is not None
+    while "Ctrl-C ends it" not in (line := app.stdout.readline()):
+        assert line, "it ended by itself"
+    browser = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    subscription = {"events": ["state_update"], "initializer": {"dataset": None}, "polling": False, "subscription": "a"}
+    browser.request("POST", "/events", json.dumps(subscription), {"Content-Type": "application/json"})
+    assert browser.getresponse().status == 200
+    start = time.monotonic()
+    os.killpg(app.pid, signal.SIGINT)
+    rest = app.stdout.read()  # until the server and the database have ended too
+    assert app.wait(timeout=60) == 0
+    assert "Closing" in rest and "Traceback" not in rest
+    assert time.monotonic() - start < 5
+    browser.close()
 
 
 def evaluated(stages: Path) -> Path:

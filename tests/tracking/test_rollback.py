@@ -26,8 +26,20 @@ def test_rollback_restores_the_version_before_and_leaves_its_reason(register, ca
     assert dethroned.tags["promoted"] == "false"
 
     assert register(0.85)["promoted"], "it is measured against the restored champion, not against the one rolled back"
-    assert main(["--name", "codec"]) == 0
+    assert main(["--name", "codec", "--yes"]) == 0
     assert champion() == "1"
+
+
+def test_without_a_reason_it_says_what_it_would_do_and_does_nothing(register, capsys):
+    from balle_li.tracking.rollback import main
+
+    register(0.9), register(0.8)
+    capsys.readouterr()
+    for reason in ([], ["--reason", " "]):
+        assert main(["--name", "codec", *reason]) == 1
+        said = capsys.readouterr().out
+        assert "version 1 the champion of codec in place of version 2" in said and "YES=1" in said
+        assert champion() == "2"
 
 
 def test_champions_are_taken_back_one_by_one(register):

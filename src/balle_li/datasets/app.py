@@ -5,7 +5,9 @@ it listens on the loopback address only.
 """
 
 import contextlib
+import os
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,24 @@ def serve(dataset: Any, port: int) -> None:
         "and on which test pictures models do worst."
     )
     print(f"Ctrl-C ends it. From another machine: ssh -L {port}:{ADDRESS}:{port} {socket.gethostname()}", flush=True)
-    session.wait(-1)
+    try:
+        session.wait(-1)
+    except KeyboardInterrupt:
+        print("\nClosing the App; the pictures and what was added to them stay.", flush=True)
+        sys.stdout = open(os.devnull, "w")  # its client would print that it cannot connect any more
+        _end_server()
+        raise
+
+
+def _end_server() -> None:
+    """End the web server of this process, which else waits half a minute for browsers that look at it to go away."""
+    import psutil  # type: ignore[import-untyped]
+
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if child.cmdline()[2:4] == ["--51-service", "server"]:  # which watches over the server itself
+                for process in (*child.children(recursive=True), child):
+                    process.kill()
 
 
 def open_curated(raw: Path, curated: Path) -> Any:

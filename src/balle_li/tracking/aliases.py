@@ -35,27 +35,35 @@ def challenge(client: Any, name: str, version: str) -> None:
     client.set_registered_model_alias(name, CHALLENGER, version)
 
 
-def uncrown(client: Any, name: str) -> tuple[str, str]:
-    """Give `champion` back to the version that had it before; returns the versions (dethroned, restored).
+def champion_before(client: Any, name: str) -> tuple[str, str]:
+    """The versions (champion, the one that had the alias before it).
 
-    A restored version that was the challenger is that no longer. Raises TrackingError: there is no champion, no version
-    before it, or that version was deleted.
+    Raises TrackingError: there is no champion, no version before it, or that version was deleted.
     """
     from mlflow.exceptions import MlflowException
 
     champion = holder(client, name, CHAMPION)
     if champion is None:
         raise TrackingError(f"{name} has no champion to take back; `make ui` shows what is registered")
-    dethroned, restored = str(champion.version), champion.tags.get(PREVIOUS)
-    if restored is None:
-        raise TrackingError(f"version {dethroned} of {name} is its first champion: there is no version to go back to")
+    version, before = str(champion.version), champion.tags.get(PREVIOUS)
+    if before is None:
+        raise TrackingError(f"version {version} of {name} is its first champion: there is no version to go back to")
     try:
-        client.get_model_version(name, restored)
+        client.get_model_version(name, before)
     except MlflowException:
         raise TrackingError(
-            f"version {restored} of {name}, the champion before {dethroned}, was deleted; "
+            f"version {before} of {name}, the champion before {version}, was deleted; "
             "give the alias champion to another version in `make ui`"
         ) from None
+    return version, str(before)
+
+
+def uncrown(client: Any, name: str) -> tuple[str, str]:
+    """Give `champion` back to the version that had it before; returns the versions (dethroned, restored).
+
+    A restored version that was the challenger is that no longer. Raises TrackingError as `champion_before` does.
+    """
+    dethroned, restored = champion_before(client, name)
     client.set_registered_model_alias(name, CHAMPION, restored)
     challenger = holder(client, name, CHALLENGER)
     if challenger is not None and str(challenger.version) == restored:

@@ -136,9 +136,7 @@ def _over_limits(costs: Mapping[str, Any], config: RegisterConfig) -> list[str]:
     ]
 
 
-def _better(
-    new: Candidate, other: Candidate, alias: str, metric: Metric, compare: Compare
-) -> tuple[bool | None, str]:
+def _better(new: Candidate, other: Candidate, alias: str, metric: Metric, compare: Compare) -> tuple[bool | None, str]:
     """Whether `new` is better than `other`, which has the alias, and why; None where nothing decides."""
     name = f"version {other.version}, the {alias}"
     if new.test_set != other.test_set:

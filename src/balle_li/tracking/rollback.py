@@ -1,4 +1,7 @@
-"""Give `champion` back to the version that had it before: ``python -m balle_li.tracking.rollback``."""
+"""Give `champion` back to the version that had it before: ``python -m balle_li.tracking.rollback``.
+
+Whoever gives a reason means it; without one the command says what it would do, and does it when `--yes` is added.
+"""
 
 import argparse
 import sys
@@ -20,9 +23,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--name", help="the registered model; default: register.name of params.yaml")
     parser.add_argument("--reason", default="", help="why, for the versions' history")
+    parser.add_argument("--yes", action="store_true", help="do it without a reason")
     options = parser.parse_args(arguments)
     try:
         name = options.name or _registered_name(project_home() / "params.yaml")
+        if not (options.yes or options.reason.strip()):
+            champion, before = aliases.champion_before(connect().MlflowClient(), name)
+            print(
+                f"Nothing is done yet. This would make version {before} the champion of {name} in place of version "
+                f'{champion}: say why (make rollback REASON="…"), or that it is meant (make rollback YES=1)'
+            )
+            return 1
         dethroned, restored = rollback(name, options.reason)
     except BalleLiError as error:
         print(error, file=sys.stderr)

@@ -98,3 +98,23 @@ def test_a_model_of_one_rate_says_that_it_is(tmp_path, picture, refusal):
     for params in ({"quality": 80.0}, {"boxes": json.dumps(BOXES)}):
         with pytest.raises(refusal, match="balle"):
             answer(picture, **params)
+
+
+def test_a_picture_that_is_too_large_is_told_so(folder, refusal):
+    file = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(file, format="PNG")
+    with pytest.raises(refusal, match="the picture is too large: it has more than 179 megapixels") as caught:
+        served(folder)(file.getvalue())
+    assert caught.value.get_http_status_code() == 400
+
+
+def test_a_parameter_that_mlflow_leaves_out_is_refused(folder, refusal):
+    from mlflow.models.utils import _enforce_params_schema
+    from mlflow.types import ParamSchema, ParamSpec
+
+    served(folder)
+    schema = ParamSchema([ParamSpec("quality", "double", None)])
+    assert _enforce_params_schema({"quality": 50.0}, schema) == {"quality": 50.0}
+    with pytest.raises(refusal, match="parameter 'qualty' is unknown: did you mean 'quality'") as caught:
+        _enforce_params_schema({"qualty": 50.0}, schema)
+    assert caught.value.get_http_status_code() == 400

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import re
+import shutil
 import socket
 import subprocess
 import time
@@ -67,6 +69,20 @@ def test_it_is_served_over_rest(server, project):
         assert decoded.size == (640, 427) and decoded.format == "PNG"
 
 
+def test_the_requests_of_its_description_work(server, project, tmp_path):
+    blocks = re.findall(r"```bash\n(.*?)```", (project.path / "docs/rest.md").read_text(), re.S)
+    script = "\n".join(blocks[1:]).replace("http://127.0.0.1:5000/invocations", server)  # the first starts the server
+    shutil.copy(project.path / "data/01_raw/images/rocket.jpg", tmp_path / "photo.jpg")
+    environment = project.environment
+    answer = subprocess.run(
+        ["bash", "-ec", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert answer.returncode == 0, answer.stderr
+    with Image.open(tmp_path / "photo.png") as decoded:
+        assert decoded.size == (640, 427)
+    assert (tmp_path / "photo.bli").stat().st_size < (tmp_path / "photo.jpg").stat().st_size
+
+
 @pytest.mark.parametrize(
     ("data", "params", "message"),
     [
@@ -75,6 +91,7 @@ def test_it_is_served_over_rest(server, project):
         (b"nonsense", {"operation": "shrink"}, "must be one of compress, decompress"),
         (b"nonsense", {"boxes": "a face"}, "boxes must be JSON"),
         (b"nonsense", {"quality": "high"}, "quality"),
+        (b"nonsense", {"qualty": 50.0}, "parameter 'qualty' is unknown: did you mean 'quality'?"),
     ],
 )
 def test_what_it_cannot_do_is_refused_with_a_message(server, data, params, message):

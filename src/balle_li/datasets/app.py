@@ -34,7 +34,7 @@ def serve(dataset: Any, port: int) -> None:
         session.wait(-1)
     except KeyboardInterrupt:
         print("\nClosing the App; the pictures and what was added to them stay.", flush=True)
-        sys.stdout = open(os.devnull, "w")  # its client would print that it cannot connect any more
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, its client would print that it cannot connect any more
         _end_server()
         raise
 

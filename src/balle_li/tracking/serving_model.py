@@ -4,11 +4,14 @@ Input: a table with one column `data` of bytes, pictures (any format Pillow read
 decompress. Output: the same column, with streams or PNG pictures. The parameter `operation` says which. Of a model of
 variable rate `quality` (0 to 100) asks for a quality and `boxes` for more of it inside boxes, in every picture of the
 table: JSON, [{"xmin": 0.1, "ymin": 0.2, "xmax": 0.5, "ymax": 0.9, "weight": 1.0}, …] in shares of the upright picture,
-where weight, how much the box counts, may be left out.
+where weight, how much the box counts, may be left out. docs/rest.md shows requests.
 """
 
+import difflib
 import io
 import json
+import logging
+import re
 from typing import Any
 
 import mlflow
@@ -18,6 +21,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 OPERATIONS = ("compress", "decompress")
+PARAMETERS = ("operation", "quality", "boxes")
 
 
 class CodecModel(PythonModel):
@@ -27,6 +31,9 @@ class CodecModel(PythonModel):
         from balle_li.codec.codec import Codec
 
         self._codec = Codec.load(context.artifacts["model_folder"])
+        logger = logging.getLogger("mlflow.models.utils")
+        if not any(isinstance(known, _RefuseUnknownParameters) for known in logger.filters):
+            logger.addFilter(_RefuseUnknownParameters())
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -60,6 +67,19 @@ class CodecModel(PythonModel):
         return file.getvalue()
 
 
+class _RefuseUnknownParameters(logging.Filter):
+    """Makes an error of MLflow's warning that it leaves out a parameter: a model is never shown those it does not know."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        found = re.match(r"Unrecognized params \[(.*?)\]", record.getMessage())
+        if found is None:
+            return True
+        name = found[1].split(",")[0].strip("'\" ")
+        near = difflib.get_close_matches(name, PARAMETERS, n=1)
+        hint = f"did you mean {near[0]!r}? known are" if near else "known are"
+        raise MlflowException(f"parameter {name!r} is unknown: {hint} {', '.join(PARAMETERS)}", INVALID_PARAMETER_VALUE)
+
+
 def _picture(data: bytes) -> Any:
     from PIL import Image
 
@@ -68,7 +88,12 @@ def _picture(data: bytes) -> Any:
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        raise BalleLiError(
+            f"the picture is too large: it has more than {most:.0f} megapixels; send it in parts"
+        ) from None
+    except (OSError, ValueError, SyntaxError):
         raise BalleLiError("data is not a picture that Pillow can read") from None
     return image
 

@@ -165,7 +165,11 @@ def test_runs_stand_beside_one_another(mongo: str, stages: Path, capsys: pytest.
             for file in ("metrics.json", "pictures.parquet"):
                 log.artifact(evaluation / file, "evaluation")
             registry.register(
-                RegisterConfig("codec", "psnr", None, None, None), stages / "model", evaluation, "# card", bd_rate
+                RegisterConfig("codec", "psnr", None, None, None),
+                stages / "model",
+                evaluation,
+                "# card of {}".format,
+                bd_rate,
             )
     dataset = open_curated(stages / "raw", stages / "curated")
     add_runs(dataset, stages / "raw", stages / "curated", [])

@@ -4,35 +4,26 @@ from pathlib import Path
 from typing import Any
 
 
-def write_model_card(
+def register(
     curated: Path,
     model: Path,
     evaluation: Path,
     mlflow_run: dict[str, str],
     register: dict[str, Any],
     parameters: dict[str, Any],
-) -> str:
+) -> tuple[dict[str, Any], str]:
+    """What was decided about the new version, and its model card, which names that version."""
     from balle_li.configuration import from_mapping
-    from balle_li.tracking import model_card, promotion, provenance
+    from balle_li.evaluation.bd_rate import bd_rate
+    from balle_li.tracking import model_card, promotion, provenance, registry, run
 
     config = from_mapping(promotion.RegisterConfig, register, "register")
     tags = provenance.tags()
-    origin = model_card.Origin(config.name, mlflow_run["run_id"], parameters, tags)
-    return model_card.write_card(model, curated, evaluation, origin)
 
+    def card(version: str) -> str:
+        origin = model_card.Origin(config.name, version, mlflow_run["run_id"], parameters, tags)
+        return model_card.write_card(model, curated, evaluation, origin)
 
-def register(
-    model: Path,
-    evaluation: Path,
-    model_card: str,
-    mlflow_run: dict[str, str],
-    register: dict[str, Any],
-    parameters: dict[str, Any],
-) -> dict[str, Any]:
-    from balle_li.configuration import from_mapping
-    from balle_li.evaluation.bd_rate import bd_rate
-    from balle_li.tracking import promotion, provenance, registry, run
-
-    config = from_mapping(promotion.RegisterConfig, register, "register")
-    with run.attached(mlflow_run["run_id"], parameters, provenance.tags()):
-        return registry.register(config, model, evaluation, model_card, bd_rate)
+    with run.attached(mlflow_run["run_id"], parameters, tags):
+        registration = registry.register(config, model, evaluation, card, bd_rate)
+    return registration, card(registration["version"])

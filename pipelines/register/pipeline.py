@@ -6,12 +6,5 @@ from pipelines.register import nodes
 
 
 def create_pipeline() -> Pipeline:
-    settings = ["mlflow_run", "params:register", "parameters"]
-    return pipeline(
-        [
-            node(
-                nodes.write_model_card, ["curated", "model", "evaluation", *settings], "model_card", name="model_card"
-            ),
-            node(nodes.register, ["model", "evaluation", "model_card", *settings], "registration", name="register"),
-        ]
-    )
+    inputs = ["curated", "model", "evaluation", "mlflow_run", "params:register", "parameters"]
+    return pipeline([node(nodes.register, inputs, ["registration", "model_card"], name="register")])

@@ -43,6 +43,6 @@ def register(home: Path, model_folder: Path) -> Callable[..., dict[str, Any]]:
         (evaluation / "metrics.json").write_text(json.dumps(metrics))
         (evaluation / "rd_curve.json").write_text(json.dumps(curve or [{"bpp": 0.5, "psnr": 30.0, "ms_ssim_db": 14.0}]))
         with run.attached(run.open_run({}, {}), {}, {}):
-            return registry.register(config, model_folder, evaluation, "# codec\n\nA card.\n", bd_rate)
+            return registry.register(config, model_folder, evaluation, "# codec {}\n\nA card.\n".format, bd_rate)
 
     return register

@@ -27,7 +27,7 @@ PARAMETERS = {
     "dataset": {"source": "directory"},
     "train": {"steps": 100, "init_from": "models:/codec@champion"},
 }
-ORIGIN = Origin("codec", "0123abcd", PARAMETERS, {"git.commit": "fedcba"})
+ORIGIN = Origin("codec", "7", "0123abcd", PARAMETERS, {"git.commit": "fedcba"})
 PICTURE = {"path": "images/a.jpg", "width": 640, "height": 480, "rotation": 0.0, "sha256": "0" * 64}
 
 
@@ -55,6 +55,7 @@ def test_a_card_says_what_from_what_how_good_and_how_again(folders):
     assert ModelFolder.load(folders[0]).fingerprint.hex() in card
     assert "| https://creativecommons.org/licenses/by/2.0/ | 1 | 0 | 1 |" in card
     assert "| unknown | 1 | 0 | 0 |" in card and "1 training pictures state no licence" in card
+    assert "--model models:/codec/7\n" in card and "--model models:/codec@" not in card
     assert "Dog (2)" in card and "1 authors" in card
     assert "| PSNR, dB | 30.00 | 29.00 |" in card and "| MS-SSIM | – | – |" in card
     assert "| started from | models:/codec@champion |" in card

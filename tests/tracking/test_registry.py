@@ -26,14 +26,14 @@ def test_champion_moves_only_to_a_better_version_and_each_leaves_its_reason(regi
     for entry in (first, worse, better):
         version = client().get_model_version("codec", entry["version"])
         assert version.tags["reason"] == entry["reason"]
-        assert version.description == f"{entry['reason']}\n\n# codec\n\nA card.\n"
+        assert version.description == f"{entry['reason']}\n\n# codec {entry['version']}\n\nA card.\n"
         assert float(version.tags["bpp"]) == 0.5
         assert version.run_id == entry["run_id"]
     assert register(1.1)["alias"] is None, "the newest is the challenger, though it is worse"
     assert str(client().get_model_version_by_alias("codec", "challenger").version) == "2"
     folder = registry.model_path("models:/codec@champion")
     assert (folder / "model.safetensors").read_bytes() == (model_folder / "model.safetensors").read_bytes()
-    assert (folder.parent / "MODEL_CARD.md").read_text() == "# codec\n\nA card.\n"
+    assert (folder.parent / "MODEL_CARD.md").read_text() == "# codec 3\n\nA card.\n"
 
 
 def test_a_version_over_a_limit_is_registered_and_gets_no_alias(register):

@@ -22,7 +22,7 @@ def test_rollback_restores_the_version_before_and_leaves_its_reason(register, ca
     dethroned, restored = client.get_model_version("codec", "3"), client.get_model_version("codec", "1")
     for version, words in ((dethroned, "rolled back on"), (restored, "restored on")):
         assert words in version.tags["reason"] and "faces are blurred" in version.tags["reason"]
-        assert version.description == f"{version.tags['reason']}\n\n# codec\n\nA card.\n"
+        assert version.description == f"{version.tags['reason']}\n\n# codec {version.version}\n\nA card.\n"
     assert dethroned.tags["promoted"] == "false"
 
     assert register(0.85)["promoted"], "it is measured against the restored champion, not against the one rolled back"

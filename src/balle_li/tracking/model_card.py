@@ -17,9 +17,13 @@ _UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model comes from. parameters: params.yaml as the run saw it. tags: those of `provenance.tags`."""
+    """Where a model comes from, and where it goes: the version that it is registered as.
+
+    parameters: params.yaml as the run saw it. tags: those of `provenance.tags`.
+    """
 
     registered_name: str
+    version: str
     run_id: str
     parameters: Mapping[str, Any]
     tags: Mapping[str, str]
@@ -35,26 +39,27 @@ def write_card(model: Path, curated: Path, evaluation: Path, origin: Origin) -> 
     metrics = read_json(evaluation / "metrics.json")
     rows = read_manifest(curated / "manifest.parquet")
     sections = {
-        "Use": _use(origin.registered_name, folder),
+        "Use": _use(f"models:/{origin.registered_name}/{origin.version}", folder),
         "Data": _data(rows, origin),
         "Training": _training(training, origin),
         "Figures": _figures(metrics),
         "Limits": _limits(folder, metrics),
         "Reproduce": _reproduce(origin),
     }
-    title = f"# {origin.registered_name}: {folder.description['name']}, lmbda {folder.description['lmbda']:g}"
+    what = f"{folder.description['name']}, lmbda {folder.description['lmbda']:g}"
+    title = f"# {origin.registered_name} version {origin.version}: {what}"
     body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items())
     return f"{title}\n\n{body}\n"
 
 
-def _use(name: str, folder: ModelFolder) -> str:
+def _use(address: str, folder: ModelFolder) -> str:
     return (
         f"A lossy codec for photographs: the autoencoder `{folder.description['name']}` with N = "
         f"{folder.description['N']} channels and an entropy coder. Its streams (`.bli`) carry the fingerprint "
         f"`{folder.fingerprint.hex()}`, and only models of that fingerprint decode them.\n\n"
         "```bash\n"
-        f"balle-li compress photo.jpg photo.bli --model models:/{name}@champion\n"
-        f"balle-li decompress photo.bli photo.png --model models:/{name}@champion\n"
+        f"balle-li compress photo.jpg photo.bli --model {address}\n"
+        f"balle-li decompress photo.bli photo.png --model {address}\n"
         "```"
     )
 

@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -21,20 +22,21 @@ HEADLINE = ("bpp", "psnr", "ms_ssim", "compression_ratio", "encode_ms", "decode_
 
 
 def register(
-    config: RegisterConfig, model_folder: Path, evaluation: Path, card: str, compare: Compare
+    config: RegisterConfig, model_folder: Path, evaluation: Path, card: Callable[[str], str], compare: Compare
 ) -> dict[str, Any]:
     """Log the codec in `model_folder` to the active run and register it; the rule gives it an alias or none.
 
-    evaluation: the folder with metrics.json and rd_curve.json. card: the text of MODEL_CARD.md. compare: gives the
-    BD-rate of a curve against another. The version keeps the reason, whatever was decided. Returns what was done, for a
-    report.
+    evaluation: the folder with metrics.json and rd_curve.json. card: gives the text of MODEL_CARD.md for a version.
+    compare: gives the BD-rate of a curve against another. The version keeps the reason, whatever was decided. Returns
+    what was done, for a report.
     """
     mlflow = connect()
     client = mlflow.MlflowClient()
     name = config.name
     metrics, description = read_json(evaluation / "metrics.json"), read_json(model_folder / DESCRIPTION_FILE)
     figures = metrics["model"]
-    info = _log_model(mlflow, name, model_folder, card)
+    with database_lock():  # until the version that the card names is there
+        info = _log_model(mlflow, name, model_folder, card(_next_version(client, name)))
     version = str(info.registered_model_version)
     points = tuple(read_json(evaluation / "rd_curve.json"))
     new = Candidate(version, float(description["lmbda"]), float(figures["rd_cost"]), str(metrics["test_set"]), points)
@@ -43,7 +45,7 @@ def register(
     tags |= {key: repr(costs[key]) for key in (*HEADLINE, "megabytes") if costs.get(key) is not None}
     for key, value in tags.items():  # before it may become the champion, which the next one is compared with
         client.set_model_version_tag(name, version, key, value)
-    client.update_model_version(name, version, description=_description(card))
+    client.update_model_version(name, version, description=_description(card(version)))
     with database_lock():
         champion, challenger = (find_holder(name, alias) for alias in (CHAMPION, CHALLENGER))
         decision = decide(new, champion, challenger, costs, config, compare)
@@ -95,6 +97,11 @@ def model_of_run(run_id: str) -> Path:
         raise TrackingError(f"run {run_id} registered no model")
     last = max(found, key=lambda version: int(version.version))
     return model_path(f"models:/{last.name}/{last.version}")
+
+
+def _next_version(client: Any, name: str) -> str:
+    """The number that MLflow gives to the next version of a registered model."""
+    return str(1 + max((int(found.version) for found in client.search_model_versions(f"name = '{name}'")), default=0))
 
 
 def _megabytes(model_folder: Path) -> float:

@@ -25,9 +25,11 @@ def evaluate(
 
     def fill(folder: Path) -> None:
         from balle_li.evaluation.evaluate import evaluate
+        from balle_li.files import read_json
         from balle_li.tracking import provenance, run
 
-        with run.attached(mlflow_run["run_id"], parameters, provenance.tags()) as log:
+        with run.attached(mlflow_run["run_id"], parameters, provenance.tags(), "evaluate") as log:
             evaluate(raw, curated, model, config, class_weights, compute_config, folder, log)
+            log.dataset("test pictures", curated, read_json(folder / "metrics.json")["test_set"], "testing")
 
     return fill

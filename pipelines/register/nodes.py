@@ -24,6 +24,6 @@ def register(
         origin = model_card.Origin(config.name, version, mlflow_run["run_id"], parameters, tags)
         return model_card.write_card(model, curated, evaluation, origin)
 
-    with run.attached(mlflow_run["run_id"], parameters, tags):
+    with run.attached(mlflow_run["run_id"], parameters, tags, "register"):
         registration = registry.register(config, model, evaluation, card, bd_rate)
     return registration, card(registration["version"])

@@ -33,6 +33,7 @@ def train(
     def fill(folder: Path) -> None:
         from contextlib import nullcontext
 
+        from balle_li.files import sha256_file
         from balle_li.run_log import NoLog
         from balle_li.tracking import provenance, run
         from balle_li.training.lock import training_lock
@@ -44,10 +45,13 @@ def train(
         with training_lock(work):
             run_id = _open_run(work, parameters, tags)
             record.update({"run_id": run_id, "work": name})
-            with nullcontext(NoLog()) if run_id is None else run.attached(run_id, parameters, tags) as log:
+            with nullcontext() if run_id is None else run.attached(run_id, parameters, tags, "train") as own:
+                log = own or NoLog()
+                if own is not None:
+                    own.dataset("patches", patch_store, sha256_file(patch_store / "patches.json"), "training")
                 run_training(patch_store, task.model, task.config, lmbda, class_weights, seed, folder, work, log)
-                if run_id is not None:
-                    log.artifact(folder / "training.json")
+                if own is not None:
+                    own.artifact(folder / "training.json")
 
     return fill, record
 

@@ -96,7 +96,7 @@ def test_null_is_no_limit_and_others_are_positive():
         replace(CONFIG, max_megabytes=0)
 
 
-def test_tags_round_trip_exactly():
+def test_tags_and_curve_make_the_same_candidate_again():
     whole = replace(CHAMPION, points=curve(1.0))
-    assert Candidate.from_tags("1", whole.tags()) == whole
-    assert Candidate.from_tags("1", {"lmbda": "0.01"}) is None
+    assert Candidate.from_tags("1", whole.tags(), whole.points) == whole
+    assert Candidate.from_tags("1", {"lmbda": "0.01"}, ()) is None

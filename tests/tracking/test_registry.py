@@ -65,3 +65,20 @@ def test_the_registered_model_compresses_and_decompresses(register):
     pictures = model.predict(streams, params={"operation": "decompress"})
     with Image.open(io.BytesIO(pictures["data"][0])) as picture:
         assert picture.size == (48, 40)
+
+
+def test_a_versions_tags_are_few_and_short_and_its_curve_an_artifact(register):
+    from balle_li.tracking import registry
+
+    curve = [{"bpp": bpp, "psnr": 30 + bpp, "ms_ssim_db": 10 + bpp} for bpp in (0.123456789, 0.5, 1.0)]
+    register(0.9123456789, curve)
+    tags = client().get_model_version("codec", "1").tags
+    assert len(tags) <= 10 and max(len(value) for name, value in tags.items() if name != "reason") <= 12
+    assert tags["rd_cost"] == "0.912346"
+    assert registry.find_holder("codec", "champion").points == tuple(curve)
+
+
+def test_registering_says_nothing_of_examples(register, capfd):
+    register(0.9)
+    printed = capfd.readouterr()
+    assert "example" not in printed.out + printed.err

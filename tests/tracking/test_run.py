@@ -1,3 +1,7 @@
+import re
+import subprocess
+import time
+
 import numpy as np
 import pytest
 
@@ -19,6 +23,8 @@ def test_stages_of_one_experiment_share_a_run(home):
     assert found.data.params == {"train.lr": "0.1", "seed": "0"}
     assert found.data.tags["git.commit"] == "abc"
     assert len(mlflow.search_runs()) == 1
+    note = mlflow.get_experiment_by_name("balle-li").tags["mlflow.note.content"]
+    assert "curves" in note and "kedro run --pipeline compare" in note
     assert (home / "mlruns").is_dir()
     assert [item.path for item in mlflow.artifacts.list_artifacts(run_id=run_id)] == ["training"]
 
@@ -59,3 +65,78 @@ def test_tags_name_commit_experiment_and_data(home, monkeypatch):
     monkeypatch.setenv("DVC_EXP_NAME", "puffy-seal")
     tags = provenance.tags()
     assert tags == {"dvc.exp_name": "puffy-seal", "data.dvc_hash": "123.dir"}
+
+
+def test_a_run_is_named_by_model_lmbda_and_date_and_by_its_experiment(home):
+    from balle_li.tracking import connection, run
+
+    parameters = {"model": {"name": "balle"}, "lmbda": 0.02}
+    names = [
+        connection.connect().get_run(run.open_run(parameters, tags)).info.run_name
+        for tags in ({}, {"dvc.exp_name": "first"})
+    ]
+    assert re.fullmatch(r"balle, lmbda 0\.02, \d{4}-\d\d-\d\d \d\d:\d\d", names[0])
+    assert names[1].endswith(" (first)")
+
+
+def test_what_was_not_committed_is_kept(home):
+    from balle_li.tracking import connection, provenance, run
+
+    def git(*arguments):
+        identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+        subprocess.run(["git", *identity, *arguments], cwd=home, check=True, capture_output=True)
+
+    assert "git.dirty" not in provenance.tags(), "git says something of a folder that is not its own"
+    (home / ".gitignore").write_text("ml*\n")
+    (home / "params.yaml").write_text("lmbda: 0.01\n")
+    git("init", "-q"), git("add", "-A"), git("commit", "-qm", "start")
+    (home / "dvc.lock").write_text("schema: '2.0'\n")
+    tags = provenance.tags()
+    assert tags["git.dirty"] == "false" and tags["mlflow.source.git.commit"] == tags["git.commit"]
+    assert provenance.uncommitted() is None
+    (home / "params.yaml").write_text("lmbda: 0.02\n")
+    assert provenance.tags()["git.dirty"] == "true"
+    run_id = run.open_run({}, provenance.tags())
+    diff = connection.connect().artifacts.load_text(f"runs:/{run_id}/uncommitted.diff")
+    assert "-lmbda: 0.01\n+lmbda: 0.02\n" in diff
+
+
+def test_curves_come_before_single_values_which_mlflow_sorts_by_name(home):
+    from balle_li.tracking import connection, run
+
+    with run.attached(run.open_run({}, {}), {}, {}, "evaluate") as log:
+        log.metrics(1, {"train/loss": 1.0, "validation/bpp": 1.0})
+        log.metrics(1, {"test/bpp": 1.0})
+        run_id = log.run_id
+    found = sorted(connection.connect().get_run(run_id).data.metrics)
+    assert found[:3] == ["curves/train/loss", "curves/validation/bpp", "test/bpp"]
+    assert all(name.startswith("wall/") for name in found[3:])
+
+
+def test_the_data_are_inputs_of_the_run_without_dvc(home):
+    from balle_li.tracking import connection, run
+
+    with run.attached(run.open_run({}, {}), {}, {}) as log:
+        log.dataset("patches", home / "data", "0" * 64, "training")
+        run_id = log.run_id
+    (entry,) = connection.connect().get_run(run_id).inputs.dataset_inputs
+    assert (entry.dataset.name, entry.dataset.digest, entry.dataset.source) == ("patches", "0" * 36, '{"uri": "data"}')
+    assert [tag.value for tag in entry.tags] == ["training"]
+
+
+def test_training_evaluation_and_waiting_are_timed_apart(home):
+    from balle_li.tracking import connection, run
+
+    run_id = run.open_run({}, {})
+    with pytest.raises(KeyboardInterrupt), run.attached(run_id, {}, {}, "train"):
+        time.sleep(0.2)
+        raise KeyboardInterrupt
+    for stage, seconds in (("train", 0.3), ("evaluate", 0.1)):
+        time.sleep(0.5)
+        with run.attached(run_id, {}, {}, stage):
+            time.sleep(seconds)
+    found = connection.connect().get_run(run_id).data.metrics
+    assert found.keys() == {"wall/train_seconds", "wall/evaluate_seconds", "wall/waiting_seconds"}
+    assert 0.5 <= found["wall/train_seconds"] < 0.9, "an interrupted training counts with what went on from it"
+    assert 0.1 <= found["wall/evaluate_seconds"] < 0.4
+    assert found["wall/waiting_seconds"] >= 1.0

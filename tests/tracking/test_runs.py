@@ -5,12 +5,12 @@ import pytest
 from balle_li.errors import TrackingError
 
 
-def make_run(name, parameters, evaluated=True, files=("metrics.json",), status="FINISHED"):
+def make_run(name, parameters, evaluated=True, files=("metrics.json",), status="FINISHED", tags=None):
     """A run of the default experiment; returns its id."""
     from balle_li.tracking import connection
 
     mlflow = connection.connect()
-    mlflow.start_run(run_name=name, tags={"sweep": "first" if name == "a" else "second"})
+    mlflow.start_run(run_name=name, tags={"sweep": "first" if name == "a" else "second"} | (tags or {}))
     mlflow.log_params(parameters)
     if evaluated:
         mlflow.log_metric("test/bpp", 0.5)
@@ -32,6 +32,9 @@ def test_finished_and_evaluated_runs_are_found_with_their_files(home):
     assert [run.parameters["lmbda"] for run in found] == ["0.01", "0.02"]
     assert all((run.evaluation / "metrics.json").is_file() and run.source.endswith("evaluation") for run in found)
     assert [run.name for run in finished_runs("balle-li", [], "tags.sweep = 'second'")] == ["sweep-1"]
+    tagged = make_run("balle, lmbda 0.01, 2026-03-01 14:05 (third)", {}, tags={"dvc.exp_name": "third"})
+    (by_name,) = finished_runs("balle-li", ["third"], "")
+    assert (by_name.run_id, by_name.name) == (tagged, "third")
     assert [run.name for run in finished_runs("balle-li", ["sweep", first[:8]], "")] == ["sweep-1", "a"]
 
 

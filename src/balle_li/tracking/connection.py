@@ -10,6 +10,14 @@ from balle_li.errors import TrackingError
 from balle_li.files import project_home
 
 EXPERIMENT = "balle-li"
+DESCRIPTION = (
+    "Learned image codecs, a run for each training with its evaluation. Under **Model metrics** `curves` is how the "
+    "training went over its steps, `test` what the finished codec does on the test pictures, `wall` where the time went. "
+    "The folder `evaluation` of the artifacts has the curves beside classical codecs and the pictures; "
+    "`kedro run --pipeline compare` puts runs beside each other."
+)
+NOTE_TAG = "mlflow.note.content"
+"""Where MLflow keeps the description of an experiment, in Markdown."""
 
 
 @contextmanager
@@ -31,7 +39,7 @@ def connect() -> ModuleType:
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import mlflow
 
-    _quiet_database_messages()
+    _quiet_messages()
     home = project_home()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or database_uri(home)
     try:
@@ -41,7 +49,7 @@ def connect() -> ModuleType:
             if mlflow.get_experiment_by_name(EXPERIMENT) is None:
                 # MLflow's own default would be the current directory, which DVC may delete after the run.
                 location = (home / "mlruns").as_uri() if uri.startswith("sqlite:") else None
-                mlflow.create_experiment(EXPERIMENT, location)
+                mlflow.create_experiment(EXPERIMENT, location, {NOTE_TAG: DESCRIPTION})
             mlflow.set_experiment(EXPERIMENT)
     except Exception as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -54,8 +62,8 @@ def database_uri(home: Path) -> str:
     return f"sqlite:///{home / 'mlflow.db'}"
 
 
-def _quiet_database_messages() -> None:
+def _quiet_messages() -> None:
     import logging
 
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+    for name in ("alembic", "mlflow.models", "mlflow.pyfunc", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,6 +1,5 @@
 """Which model version is `champion` and which `challenger`: the rule, and its reason in words."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
@@ -14,7 +13,6 @@ Metric = Literal["psnr", "ms_ssim_db"]
 Curve = Sequence[tuple[float, float]]
 
 _TITLES: dict[Metric, str] = {"psnr": "PSNR", "ms_ssim_db": "MS-SSIM"}
-_CURVE_FIELDS = ("bpp", "psnr", "ms_ssim_db")
 
 
 class BdRate(Protocol):
@@ -62,19 +60,18 @@ class Candidate:
     points: tuple[Mapping[str, float | None], ...] = ()
 
     @classmethod
-    def from_tags(cls, version: str, tags: Mapping[str, str]) -> "Candidate | None":
-        """Read a registered version's tags; None when they do not hold what the rule needs."""
+    def from_tags(
+        cls, version: str, tags: Mapping[str, str], points: Sequence[Mapping[str, Any]]
+    ) -> "Candidate | None":
+        """Read a registered version's tags, its curve being `points`; None when they do not hold what the rule needs."""
         try:
-            points = tuple(json.loads(tags.get("rd_curve", "[]")))
-            return cls(version, float(tags["lmbda"]), float(tags["rd_cost"]), tags["test_set"], points)
-        except (KeyError, ValueError, TypeError):
+            return cls(version, float(tags["lmbda"]), float(tags["rd_cost"]), tags["test_set"], tuple(points))
+        except (KeyError, ValueError):
             return None
 
     def tags(self) -> dict[str, str]:
-        """The tags from which `from_tags` reads the same candidate."""
-        points = [{name: point.get(name) for name in _CURVE_FIELDS} for point in self.points]
-        own = {"lmbda": repr(self.lmbda), "rd_cost": repr(self.rd_cost), "test_set": self.test_set}
-        return own | {"rd_curve": json.dumps(points)}
+        """The tags from which `from_tags` reads the same candidate, as far as their digits go."""
+        return {"lmbda": f"{self.lmbda:g}", "rd_cost": f"{self.rd_cost:.6g}", "test_set": self.test_set}
 
     def curve(self, metric: Metric) -> list[tuple[float, float]]:
         """(bpp, quality in dB) of the points that have the metric."""

@@ -1,6 +1,7 @@
 """The model registry: versions with signature, example, model card and figures; promotion leaves its reason on each."""
 
 import io
+import json
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version as installed_version
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from balle_li.codec.model_folder import DESCRIPTION_FILE, TENSORS_FILE
-from balle_li.errors import TrackingError
+from balle_li.errors import BalleLiError, TrackingError
 from balle_li.files import read_json
 from balle_li.tracking import aliases
 from balle_li.tracking.connection import connect, database_lock
@@ -18,7 +19,9 @@ DESCRIPTION_LENGTH = 4000
 """Characters of a card in a version's description, of the 5000 that MLflow's tables hold."""
 CARD_FILE = "MODEL_CARD.md"
 REQUIREMENTS = ("torch", "numpy", "pillow", "constriction", "safetensors", "pandas")
-HEADLINE = ("bpp", "psnr", "ms_ssim", "compression_ratio", "encode_ms", "decode_ms")
+CURVE_FILE = "rd_curve.json"
+HEADLINE = ("bpp", "psnr", "ms_ssim")
+"""What a version's tags say of its quality; the rest stands in its card and its run."""
 
 
 def register(
@@ -36,13 +39,13 @@ def register(
     metrics, description = read_json(evaluation / "metrics.json"), read_json(model_folder / DESCRIPTION_FILE)
     figures = metrics["model"]
     with database_lock():  # until the version that the card names is there
-        info = _log_model(mlflow, name, model_folder, card(_next_version(client, name)))
+        info = _log_model(mlflow, name, model_folder, evaluation, card(_next_version(client, name)))
     version = str(info.registered_model_version)
-    points = tuple(read_json(evaluation / "rd_curve.json"))
+    points = tuple(read_json(evaluation / CURVE_FILE))
     new = Candidate(version, float(description["lmbda"]), float(figures["rd_cost"]), str(metrics["test_set"]), points)
     costs = {**figures, "megabytes": _megabytes(model_folder)}
     tags = {**new.tags(), "model": description["name"]}
-    tags |= {key: repr(costs[key]) for key in (*HEADLINE, "megabytes") if costs.get(key) is not None}
+    tags |= {key: f"{costs[key]:.4g}" for key in HEADLINE if costs.get(key) is not None}
     for key, value in tags.items():  # before it may become the champion, which the next one is compared with
         client.set_model_version_tag(name, version, key, value)
     client.update_model_version(name, version, description=_description(card(version)))
@@ -69,8 +72,23 @@ def register(
 
 def find_holder(name: str, alias: str) -> Candidate | None:
     """The version that has the alias, or None when there is none or it lacks the rule's figures."""
-    found = aliases.holder(connect().MlflowClient(), name, alias)
-    return None if found is None else Candidate.from_tags(str(found.version), found.tags)
+    mlflow = connect()
+    found = aliases.holder(mlflow.MlflowClient(), name, alias)
+    if found is None:
+        return None
+    return Candidate.from_tags(str(found.version), found.tags, _curve(mlflow, name, found))
+
+
+def _curve(mlflow: Any, name: str, version: Any) -> list[dict[str, Any]]:
+    """The rate–distortion curve of a version, from its artifacts; none where it was registered without."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        place = f"models:/{name}/{version.version}/artifacts/{CURVE_FILE}"
+        curve: list[dict[str, Any]] = read_json(mlflow.artifacts.download_artifacts(artifact_uri=place))
+        return curve
+    except (MlflowException, OSError, BalleLiError):
+        return json.loads(version.tags.get("rd_curve", "[]"))  # where earlier versions of the project kept it
 
 
 def model_path(uri: str) -> Path:
@@ -117,7 +135,7 @@ def _description(card: str) -> str:
     return f"{cut}\nThe rest stands in {CARD_FILE}, among the artifacts of this version."
 
 
-def _log_model(mlflow: Any, name: str, model_folder: Path, card: str) -> Any:
+def _log_model(mlflow: Any, name: str, model_folder: Path, evaluation: Path, card: str) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
@@ -132,7 +150,11 @@ def _log_model(mlflow: Any, name: str, model_folder: Path, card: str) -> Any:
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).with_name("serving_model.py")),
-            artifacts={"model_folder": str(model_folder), "model_card": str(card_file)},
+            artifacts={
+                "model_folder": str(model_folder),
+                "model_card": str(card_file),
+                "rd_curve": str(evaluation / CURVE_FILE),
+            },
             code_paths=[str(Path(__file__).parents[1])],
             signature=signature,
             input_example=_example(),

@@ -1,22 +1,35 @@
 """One experiment, one MLflow run, however many processes make it."""
 
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from balle_li.files import workspace
+from balle_li.tracking import provenance
 from balle_li.tracking.connection import EXPERIMENT, connect
 
+EXPERIMENT_TAG = "dvc.exp_name"
 ORIGIN_TAG = "origin.run_id"
+UNCOMMITTED_FILE = "uncommitted.diff"
+SECONDS = "wall/{}_seconds"
+WAITING = "waiting"
+OF_TRAINING, CURVES = ("train/", "validation/"), "curves/"
+"""MLflow's page of a run shows metrics by name: so the curves of the training come before single values."""
+DIGEST_LENGTH = 36
+"""Characters of a dataset's digest that MLflow's tables hold."""
 
 
 def open_run(parameters: Mapping[str, Any], tags: Mapping[str, str], run_id: str | None = None) -> str:
     """Start a run, or find the one that an interrupted training left behind; return its id.
 
-    `parameters` is params.yaml as a nested mapping. A `run_id` that is unknown to the database (it came from another
+    `parameters` is params.yaml as a nested mapping. A new run is named by model, lmbda and date, and keeps what was not
+    committed when it began. A `run_id` that is unknown to the database (it came from another
     machine with the data, or was deleted) gets one stand-in, tagged `origin.run_id`.
     """
     mlflow = connect()
@@ -25,21 +38,28 @@ def open_run(parameters: Mapping[str, Any], tags: Mapping[str, str], run_id: str
         if known is not None:
             return known
         tags = {**tags, ORIGIN_TAG: run_id}
-    with mlflow.start_run(run_name=tags.get("dvc.exp_name"), tags=dict(tags)) as run:
+    with mlflow.start_run(run_name=_run_name(parameters, tags), tags=dict(tags)) as run:
         mlflow.log_params(dict(flatten(parameters)))
+        changes = provenance.uncommitted()
+        if changes is not None:
+            mlflow.log_text(changes, UNCOMMITTED_FILE)
         return str(run.info.run_id)
 
 
 @contextmanager
-def attached(run_id: str, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> Iterator["MlflowLog"]:
+def attached(
+    run_id: str, parameters: Mapping[str, Any], tags: Mapping[str, str], stage: str | None = None
+) -> Iterator["MlflowLog"]:
     """Work inside the run `run_id` and yield its log; a new run takes its place where the database lacks it.
 
-    The run's status at the end: FINISHED, FAILED after an exception, KILLED after Ctrl-C.
+    The run's status at the end: FINISHED, FAILED after an exception, KILLED after Ctrl-C. The seconds that `stage` takes,
+    in all its sessions, become a metric of the run, and so do those in which the run waited for its next stage.
     """
     mlflow = connect()
     run_id = open_run(parameters, tags, run_id)
+    before = mlflow.get_run(run_id)
     mlflow.start_run(run_id=run_id)
-    status = "FAILED"
+    start, status = time.time(), "FAILED"
     try:
         yield MlflowLog(mlflow, run_id)
         status = "FINISHED"
@@ -47,6 +67,11 @@ def attached(run_id: str, parameters: Mapping[str, Any], tags: Mapping[str, str]
         status = "KILLED"
         raise
     finally:
+        if stage is not None:
+            ended = before.info.end_time
+            spent = {stage: time.time() - start, WAITING: max(0.0, start - ended / 1000) if ended else 0.0}
+            known = before.data.metrics
+            mlflow.log_metrics({(name := SECONDS.format(key)): known.get(name, 0.0) + spent[key] for key in spent})
         mlflow.end_run(status)
 
 
@@ -58,7 +83,8 @@ class MlflowLog:
         self._mlflow = mlflow
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        self._mlflow.log_metrics(values, step=step, run_id=self.run_id)
+        named = {f"{CURVES}{name}" if name.startswith(OF_TRAINING) else name: value for name, value in values.items()}
+        self._mlflow.log_metrics(named, step=step, run_id=self.run_id)
 
     def picture(self, name: str, step: int, image: np.ndarray) -> None:
         from PIL import Image
@@ -71,6 +97,16 @@ class MlflowLog:
     def artifact(self, path: Path, folder: str | None = None) -> None:
         self._mlflow.log_artifact(str(path), folder, run_id=self.run_id)
 
+    def dataset(self, name: str, folder: Path, digest: str, context: str) -> None:
+        """Say which data the run used: those in `folder`, told apart by `digest`; context: "training" or "testing"."""
+        from mlflow.data.meta_dataset import MetaDataset
+        from mlflow.data.sources import LocalArtifactDatasetSource
+
+        here = folder.resolve()
+        place = here.relative_to(workspace()) if here.is_relative_to(workspace()) else here
+        data = MetaDataset(LocalArtifactDatasetSource(str(place)), name=name, digest=digest[:DIGEST_LENGTH])
+        self._mlflow.log_input(data, context=context)
+
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Turn nested parameters into MLflow's flat ones: {"train": {"lr": 1}} gives ("train.lr", 1)."""
@@ -79,6 +115,15 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
+
+
+def _run_name(parameters: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+    """Such as `balle-li-roi, lmbda 0.01, 2026-03-01 14:05`; in a DVC experiment with the name of that."""
+    model, lmbda = parameters.get("model", {}).get("name"), parameters.get("lmbda")
+    parts = [model, f"lmbda {lmbda:g}" if lmbda is not None else None, f"{datetime.now():%Y-%m-%d %H:%M}"]
+    name = ", ".join(part for part in parts if part)
+    experiment = tags.get(EXPERIMENT_TAG)
+    return f"{name} ({experiment})" if experiment else name
 
 
 def _find(mlflow: Any, run_id: str) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from balle_li.errors import TrackingError
 from balle_li.tracking.connection import connect
+from balle_li.tracking.run import EXPERIMENT_TAG
 
 EVALUATION = "evaluation"
 """The folder of a run's artifacts that the evaluate stage fills."""
@@ -20,7 +21,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run with an evaluation. `evaluation` is a folder on this machine, `source` where MLflow keeps it."""
+    """A run with an evaluation. `name` is that of its DVC experiment, where it has one, else the run's own.
+
+    `evaluation` is a folder on this machine, `source` where MLflow keeps it.
+    """
 
     run_id: str
     name: str
@@ -73,7 +77,9 @@ def log_comparison(folder: Path, run_ids: Iterable[str], experiment: str) -> str
 def _named(runs: Sequence[Any], names: Sequence[str]) -> list[Any]:
     chosen: dict[str, Any] = {}
     for name in names:
-        fitting = [run for run in runs if run.info.run_id.startswith(name) or run.info.run_name.startswith(name)]
+        fitting = [
+            run for run in runs if any(one.startswith(name) for one in (run.info.run_id, run.info.run_name, _name(run)))
+        ]
         if not fitting:
             raise TrackingError(
                 f"compare.runs: no finished run with an evaluation has an id or name that starts with {name!r}; "
@@ -81,6 +87,10 @@ def _named(runs: Sequence[Any], names: Sequence[str]) -> list[Any]:
             )
         chosen |= {run.info.run_id: run for run in fitting}
     return list(chosen.values())
+
+
+def _name(run: Any) -> str:
+    return str(run.data.tags.get(EXPERIMENT_TAG) or run.info.run_name)
 
 
 def _fetch(mlflow: Any, run: Any) -> FinishedRun | None:
@@ -94,4 +104,4 @@ def _fetch(mlflow: Any, run: Any) -> FinishedRun | None:
         )
         return None
     started = datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds")
-    return FinishedRun(run.info.run_id, run.info.run_name, started, dict(run.data.params), folder, source)
+    return FinishedRun(run.info.run_id, _name(run), started, dict(run.data.params), folder, source)

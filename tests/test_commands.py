@@ -1,9 +1,11 @@
 """Kedro's commands as a new user types them, in a fresh copy of the project: where they write, and what they answer."""
 
+import re
 import subprocess
 import sys
 
 import pytest
+from PIL import Image
 from small_project import ROOT, SMALL, Project, make_project
 
 
@@ -73,3 +75,17 @@ def test_checking_all_parameters_takes_no_second():
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     seconds, modules = answer.stdout.split(maxsplit=1)
     assert float(seconds) < 1 and modules.strip() == "[]"
+
+
+def test_dvc_shows_its_plots_without_a_network(project):
+    """Charts would need a library from the network; what is shown is pictures, no wider than the window."""
+    for name in ("evaluation/rd_curve.png", "evaluation/pictures.png"):
+        path = project.path / "data/05_reports" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (1680, 900)).save(path)
+    project.run("dvc plots show")
+    page = (project.path / "dvc_plots/index.html").read_text()
+    assert "http" not in page and "<script" not in page
+    assert page.count("<img") == 2 and "max-width: min(1200px, calc(100vw - 4rem))" in page
+    assert all((project.path / "dvc_plots" / name).is_file() for name in re.findall(r'<img src="(.*?)"', page))
+    assert project.run("git status --porcelain").stdout == ""

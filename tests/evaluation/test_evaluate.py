@@ -59,7 +59,7 @@ def _evaluate(stages: Path, log: NoLog | None = None, **changes: object) -> Path
 def test_report_holds_every_test_picture_and_figure(stages: Path) -> None:
     log = Log()
     report = _evaluate(stages, log)
-    assert {path.name for path in report.iterdir()} == {*REPORT_FILES, "streams", "shown"}
+    assert {path.name for path in report.iterdir()} == {*REPORT_FILES, "figures.json", "streams", "shown"}
     assert {path.stem for path in (report / "streams").iterdir()} == set(SIZES)
     rows = pq.read_table(report / "pictures.parquet").to_pylist()
     assert len(rows) == 3 * (1 + 6)  # the model, and JPEG at three qualities and the paper's three
@@ -84,6 +84,9 @@ def test_report_holds_every_test_picture_and_figure(stages: Path) -> None:
     with Image.open(report / "pictures.png") as page:
         assert page.width > page.height  # two rows, and five columns as the model has an importance map
     assert log.figures["test/psnr"] == metrics["model"]["psnr"]
+    figures = json.loads((report / "figures.json").read_text())
+    assert len(figures) <= 12 and all(value is None or isinstance(value, float) for value in figures.values())
+    assert figures["psnr"] == pytest.approx(metrics["model"]["psnr"], rel=1e-3) and figures["bd_psnr"] is None
     shown = [f"{name}/{file}.webp" for name in SIZES for file in ("original", "model", "jpeg", "bits")]
     expected = [*REPORT_FILES, "shown/shown.json", *(f"shown/{name}" for name in shown)]
     beside = ["rd_curve.png", "pictures.png"]  # where MLflow's comparison of runs finds them

@@ -45,6 +45,9 @@ def test_an_experiment_with_another_lmbda_retrains_and_measures_only(project):
     runs = project.mlflow_runs()
     assert [run.data.params["lmbda"] for run in runs] == ["0.01", "0.02"]
     assert runs[1].data.tags["dvc.exp_name"] == "double"
+    for table, columns in (("exp show --only-changed --drop 'data/|src/'", 160), ("metrics show", 130)):
+        found = project.run(f"COLUMNS={columns} dvc {table}").stdout
+        assert "bd_ms_ssim" in found and max(map(len, found.splitlines())) <= columns, found
     shown = project.run("dvc exp show --only-changed --csv").stdout
     assert "double" in shown and "lmbda" in shown and "0.02" in shown
     registration = json.loads((project.path / "data/05_reports/registration.json").read_text())

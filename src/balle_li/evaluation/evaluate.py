@@ -25,6 +25,8 @@ from balle_li.run_log import RunLog
 REPORT_FILES = (
     "metrics.json", "rd_curve.json", "jpeg.json", "classical.json", "pictures.parquet", "rd_curve.png", "pictures.png",
 )  # fmt: skip
+SHORT_FILE = "figures.json"
+"""A dozen figures of the test split, for DVC's tables; metrics.json holds everything."""
 SIDE_BY_SIDE = ("rd_curve.png", "pictures.png")
 """Also beside the run's folders: the page on which MLflow compares runs offers only files that lie in none."""
 
@@ -50,7 +52,8 @@ def evaluate(
     folder: Path,
     log: RunLog,
 ) -> None:
-    """Measure the model folder `models` on the test split and write REPORT_FILES, `streams/*.bli` and `shown/` to `folder`.
+    """Measure the model folder `models` on the test split and write REPORT_FILES, SHORT_FILE, `streams/*.bli` and `shown/`
+    to `folder`.
 
     Of every extra set the same goes to `sets/<name>/`, its figures into the `sets` of metrics.json. All that a
     comparison of runs needs goes to `log`: the figures at the step the model was trained to, the files as artifacts.
@@ -68,7 +71,21 @@ def evaluate(
         for pictures in extra:
             others[pictures.name] = _evaluate_set(how, pictures, {}, folder, log)
         metrics = _evaluate_set(how, main, others, folder, log)
+    write_json(folder / SHORT_FILE, short_figures(metrics))
     log.metrics(model.steps, logged_figures(metrics))
+
+
+def short_figures(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    """What fits on a screen, flat and rounded; BD-rates are None for a model of one rate."""
+    model, jpeg = metrics["model"], metrics["jpeg"]
+    found = {
+        **{name: model[name] for name in ("bpp", "psnr", "ms_ssim", "rd_cost", "encode_ms", "decode_ms")},
+        "saved_psnr": jpeg["at_equal_psnr"]["bits_saved"],
+        "saved_ms_ssim": jpeg["at_equal_ms_ssim"]["bits_saved"],
+        **{f"bd_{name}": metrics.get("bd_rate", {}).get(name, {}).get("percent") for name in ("psnr", "ms_ssim")},
+        "in_boxes": metrics.get("with_boxes", {}).get("gain_inside"),
+    }
+    return {name: None if value is None else float(f"{value:.4g}") for name, value in found.items()}
 
 
 def logged_figures(metrics: Mapping[str, Any]) -> dict[str, float]:

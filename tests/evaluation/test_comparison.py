@@ -2,6 +2,8 @@ import json
 import logging
 import re
 import shutil
+import subprocess
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from balle_li.evaluation.config import EvaluationConfig
 from balle_li.evaluation.evaluate import evaluate
 from balle_li.evaluation.evaluated_run import EvaluatedRun, read_run
 from balle_li.evaluation.series import make_series
+from balle_li.evaluation.styles import style
 from balle_li.run_log import NoLog
 
 # Name, model and seed of its random weights, and parameters: two points of one curve, one point, and a curve by itself.
@@ -139,6 +142,55 @@ def test_bd_rates_are_against_every_curve(report: Path) -> None:
     assert {anchor: {anchor, *tested} for anchor, tested in found.items()} == dict.fromkeys(names, names)
     assert set(found["jpeg"]["webp"]["psnr"]) == {"percent", "overlap", "warning"}
     assert found["jpeg"]["webp"]["psnr"]["percent"] is not None
+
+
+def test_twenty_models_look_different() -> None:
+    looks = [style(index) for index in range(20)]
+    assert len(set(looks)) == 20 and len({look.colour for look in looks[:10]}) == 10
+    assert len({(look.colour, look.mark) for look in looks}) == 20, "told apart where there is no line, too"
+
+
+def _of_twenty(data: dict[str, Any]) -> dict[str, Any]:
+    """The report's data with its first run twenty times, under names and at lmbdas of their own."""
+    names = [f"balle-li-roi, steps={1000 * number}" for number in range(20)]
+    test = data["sets"]["test"]
+    (first, run), curve = next(iter(data["runs"].items())), test["curves"][0]
+    ids = [f"{number:08d}" for number in range(20)]
+    spread = next(entry for entry in test["spread"] if entry["run"] == first)
+    row = next(entry for entry in test["overview"] if entry["run"] == first)
+    few = {
+        "curves": [curve | {"name": name, "title": name} for name in names],
+        "overview": [row | {"run": one, "rd_cost": 2.0 - number / 100} for number, one in enumerate(ids)],
+        "spread": [spread | {"label": names[i], "series": i, "run": one} for i, one in enumerate(ids)],
+        "shown": {},
+        "bd_rate": {},
+    }
+    runs = {
+        one: run | {"label": names[i], "series": names[i], "lmbda": ("0.01", "0.02")[i % 2]}
+        for i, one in enumerate(ids)
+    }
+    styles = [asdict(style(index)) for index in range(20)]
+    return data | {"runs": runs, "series": names, "styles": styles, "sets": {"test": test | few}, "images": {}}
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
+def test_the_page_of_twenty_runs(report: Path, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(render(_of_twenty(_data(report))))
+    browser = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1300,3000", "--dump-dom"]
+    page = subprocess.run(
+        [*browser, (tmp_path / "report.html").as_uri()], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    legend = page.split('id="curves-legend"')[1].split("</div>")[0]
+    looks = re.findall(r'<line [^>]*stroke="(.*?)"[^>]*>.*?</line><(path|circle)', legend)
+    assert legend.count("<button") == 20 + 2, "the models, JPEG and WebP"
+    assert len({colour for colour, _ in looks}) >= 10
+    assert page.index('id="curves"') < page.index('id="curves-legend"') and 'class="beside"' in page
+    best = re.findall(
+        r"<tr><td>balle-li-roi, steps=(\d+)</td>.*?</tr>", page.split('id="overview"')[1].split("</table>")[0]
+    )
+    marked = re.findall(r'steps=(\d+)</td>(?:(?!</tr>).)*<td class="best">1\.\d+</td>', page.split("</table>")[0])
+    assert len(best) == 20 and marked == ["18000", "19000"], "the cheapest at each of the two lmbdas"
+    assert "“–” stands for" in page
 
 
 def test_text_in_the_data_cannot_end_its_script() -> None:

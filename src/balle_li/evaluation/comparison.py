@@ -13,6 +13,7 @@ from balle_li.evaluation.curves import Metric, RdCurve
 from balle_li.evaluation.evaluated_run import EvaluatedRun, Row, SetResult
 from balle_li.evaluation.series import Series
 from balle_li.evaluation.spread import box_of, ellipse_of
+from balle_li.evaluation.styles import style
 
 BD_METRICS: tuple[tuple[str, Metric], ...] = (("psnr", "psnr"), ("ms_ssim", "ms_ssim_db"))
 
@@ -28,6 +29,7 @@ def compare_runs(series: Sequence[Series]) -> Data:
     return {
         "runs": {run.run_id: _run(run, one) for one in series for run in one.runs},
         "series": [one.label for one in series],
+        "styles": [asdict(style(index)) for index in range(len(series))],
         "sets": {name: _compare_on(name, series) for name in names},
     }
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from balle_li.evaluation.curves import RdCurve, RdPoint
-from balle_li.evaluation.rd_plot import FAINT, INK, MODEL_COLOURS, plot_rd
+from balle_li.evaluation.rd_plot import FAINT, INK, MARKERS, legend_label, plot_rd
+from balle_li.evaluation.styles import style
 from balle_li.files import atomic_path
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def draw_plots(compared: Mapping[str, Any], folder: Path) -> None:
 
 
 def _colour(entry: Mapping[str, Any]) -> str:
-    return JPEG_COLOUR if entry["series"] is None else MODEL_COLOURS[entry["series"] % len(MODEL_COLOURS)]
+    return JPEG_COLOUR if entry["series"] is None else style(entry["series"]).colour
 
 
 def _bd_notes(compared: Mapping[str, Any], titles: Mapping[str, str]) -> list[str]:
@@ -59,26 +60,30 @@ def _box_plots(spread: Spread) -> "Figure":
                 [stats], [row], orientation="horizontal", widths=0.55, boxprops=line, whiskerprops=line,
                 capprops=line, medianprops={"color": INK}, flierprops={"markeredgecolor": colour, "markersize": 4},
             )  # fmt: skip
-        axis.set_yticks(range(len(shown)), [entry["label"] for entry in shown])
+        same = axis is not axes[0] and all(entry["ms_ssim"] for entry in spread)  # rows as those of the first panel
+        axis.set_yticks(range(len(shown)), ["" if same else entry["label"] for entry in shown])
         axis.set_ylim(len(shown) - 0.4, -0.6)
         axis.set_title(title, loc="left", fontsize=10)
     return figure
 
 
 def _scatter(spread: Spread) -> "Figure":
-    figure, (axis,) = _figure(1, 5.6)
+    lines = sum(legend_label(entry["label"]).count("\n") + 1 for entry in spread)
+    figure, (axis,) = _figure(1, max(5.6, 0.2 * lines + 1.2))
     for entry in spread:
         if not entry["points"]:
             continue
         colour = _colour(entry)
         ratios, similarities = zip(*entry["points"], strict=True)
-        axis.plot(ratios, similarities, "o", color=colour, markersize=4, alpha=0.7, label=entry["label"])
+        marker = "o" if entry["series"] is None else MARKERS[style(entry["series"]).mark]
+        label = legend_label(entry["label"])
+        axis.plot(ratios, similarities, marker, color=colour, markersize=4.5, alpha=0.7, label=label)
         if entry["ellipse"]:
             axis.plot(*zip(*entry["ellipse"], strict=True), color=colour, linewidth=1.4)
     axis.set_xlabel("compression ratio (source file / stream)")
     axis.set_ylabel("MS-SSIM")
     if any(entry["points"] for entry in spread):
-        axis.legend(frameon=False, fontsize=9)
+        axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, frameon=False, fontsize=9)
     return figure
 
 

@@ -6,19 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from balle_li.evaluation.curves import Metric, RdCurve
+from balle_li.evaluation.styles import style
 from balle_li.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MODEL_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Told apart by colour-blind readers too (Okabe & Ito 2008)."""
+MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "cross": "X"}
+"""Matplotlib's letters for `styles.MARKS`."""
 CLASSICAL_STYLES = (("#555555", "-"), ("#888888", "--"), ("#555555", ":"), ("#888888", "-."))
 """Repeated with other markers when there are more codecs than these."""
 CLASSICAL_MARKERS = ("o", "^", "x")
 INK, FAINT = "#222222", "#D8D8D8"
 NOTE_COLUMNS = 135
+LEGEND_INCHES = 2.6
+LEGEND_COLUMNS = 32
+"""Characters of a line of the legend."""
 
 PANELS: tuple[tuple[Metric, str], ...] = (("psnr", "PSNR (dB)"), ("ms_ssim_db", "MS-SSIM (dB)"))
 
@@ -54,20 +58,27 @@ def _draw(
 
     lines = [line for note in notes for line in textwrap.wrap(note, NOTE_COLUMNS)]
     note_height = 0.22 * len(lines) + 0.1
-    height = 4.75 + note_height
-    figure = Figure(figsize=(10.5, height), facecolor="white")
+    labels = [legend_label(titles.get(curve.codec, curve.codec)) for curve in (*classical, *models)]
+    height = max(4.75, 0.21 * sum(label.count("\n") + 1 for label in labels) + 1.2) + note_height
+    width = 10.5 + LEGEND_INCHES
+    figure = Figure(figsize=(width, height), facecolor="white")
     axes = figure.subplots(1, 2)
     figure.subplots_adjust(
-        left=0.065, right=0.985, top=1 - 0.77 / height, bottom=(note_height + 0.6) / height, wspace=0.17
+        left=0.68 / width, right=10.35 / width, top=1 - 0.77 / height, bottom=(note_height + 0.6) / height, wspace=0.17
     )
     for axis, (metric, label) in zip(axes, PANELS, strict=True):
         _panel(axis, models, classical, titles, metric, label)
-    axes[0].legend(loc="best", frameon=False, handlelength=2.2)
-    figure.suptitle(headline, x=0.065, y=1 - 0.2 / height, ha="left", va="top", fontsize=12, fontweight="bold")
+    axes[1].legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0, frameon=False, handlelength=2.2)
+    figure.suptitle(headline, x=0.68 / width, y=1 - 0.2 / height, ha="left", va="top", fontsize=12, fontweight="bold")
     for row, line in enumerate(lines):
         y = (note_height - 0.05 - 0.22 * row) / height
-        figure.text(0.065, y, line, ha="left", va="top", fontsize=9.5, color="#444444")
+        figure.text(0.68 / width, y, line, ha="left", va="top", fontsize=9.5, color="#444444")
     return figure
+
+
+def legend_label(title: str) -> str:
+    """A title in lines that fit into the legend beside the panels."""
+    return "\n".join(textwrap.wrap(title, LEGEND_COLUMNS))
 
 
 def _panel(
@@ -80,21 +91,21 @@ def _panel(
 ) -> None:
     for index, curve in enumerate(classical):
         turn, place = divmod(index, len(CLASSICAL_STYLES))
-        colour, style = CLASSICAL_STYLES[place]
+        colour, line = CLASSICAL_STYLES[place]
         marker = CLASSICAL_MARKERS[turn % len(CLASSICAL_MARKERS)]
-        _curve(axis, curve, metric, titles, color=colour, linestyle=style, linewidth=1.3, marker=marker, markersize=3.6)
+        _curve(axis, curve, metric, titles, color=colour, linestyle=line, linewidth=1.3, marker=marker, markersize=3.6)
     for index, curve in enumerate(models):
-        colour = MODEL_COLOURS[index % len(MODEL_COLOURS)]
+        look = style(index)
         _curve(
             axis,
             curve,
             metric,
             titles,
-            color=colour,
-            linestyle="-",
+            color=look.colour,
+            linestyle="--" if look.dashed else "-",
             linewidth=2.0,
-            marker="o",
-            markersize=7.5,
+            marker=MARKERS[look.mark],
+            markersize=7.0,
             zorder=3,
         )
     axis.set_xlabel("bits per pixel")
@@ -124,7 +135,7 @@ def _curve(
     axis.plot(
         [bpp for bpp, _ in values],
         [quality for _, quality in values],
-        label=titles.get(curve.codec, curve.codec),
+        label=legend_label(titles.get(curve.codec, curve.codec)),
         marker=marker,
         color=color,
         linestyle=linestyle if len(values) > 1 else "none",

@@ -1,7 +1,7 @@
 "use strict";
 // Charts as SVG, with a tip under the pointer. Sizes are in the units of the viewBox.
 
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+const LABELS = 240;  // width of the labels left of boxes and bars
 const GREYS = [["#555", ""], ["#888", "6 3"], ["#555", "2 3"], ["#888", "8 3 2 3"], ["#aaa", ""], ["#aaa", "4 4"], ["#777", "1 4"]];
 
 function element(tag, attributes = {}, ...children) {
@@ -26,6 +26,22 @@ function tip(text) {
     },
     pointerleave() { box.hidden = true; },
   };
+}
+
+// A mark about (x, y), by the name that the data's styles give it; r is half its width.
+function mark(kind, x, y, r, attributes) {
+  const outline = {
+    square: `M${x - r},${y - r}h${2 * r}v${2 * r}h${-2 * r}z`,
+    triangle: `M${x},${y - 1.2 * r}L${x + 1.2 * r},${y + r}H${x - 1.2 * r}z`,
+    diamond: `M${x},${y - 1.3 * r}L${x + 1.3 * r},${y}L${x},${y + 1.3 * r}L${x - 1.3 * r},${y}z`,
+    cross: `M${x - r},${y - r / 3}h${r - r / 3}v${r / 3 - r}h${2 * r / 3}v${r - r / 3}h${r - r / 3}v${2 * r / 3}h${r / 3 - r}v${r - r / 3}h${-2 * r / 3}v${r / 3 - r}h${r / 3 - r}z`,
+  }[kind];
+  return outline ? element("path", { d: outline, ...attributes }) : element("circle", { cx: x, cy: y, r, ...attributes });
+}
+
+// The start and the end of a label, where it is too long: labels often differ at their end alone.
+function shortened(label, most = 36) {
+  return label.length > most ? `${label.slice(0, most / 2 - 1)}…${label.slice(-most / 2)}` : label;
 }
 
 function ticks(low, high, count = 6) {
@@ -76,7 +92,7 @@ function lineChart(lines, xLabel, title) {
     chart.root.append(element("path", { d: path, fill: "none", stroke: line.colour, "stroke-width": line.thick ? 2.4 : 1.4, "stroke-dasharray": line.dash }));
     for (const p of line.points) {
       const where = { cx: chart.px(p.x), cy: chart.py(p.y) };
-      chart.root.append(element("circle", { ...where, r: line.thick ? 4.5 : 2.8, fill: line.colour }));
+      chart.root.append(mark(line.mark, where.cx, where.cy, line.thick ? 4.2 : 2.8, { fill: line.colour }));
       chart.root.append(element("circle", { ...where, r: 9, fill: "transparent", ...tip(`${line.title}\n${p.text}`) }));
     }
   }
@@ -87,13 +103,13 @@ function lineChart(lines, xLabel, title) {
 function boxChart(rows, title, show) {
   const values = rows.flatMap(({ box }) => [box.low, box.high, ...box.outliers]);
   const height = 70 + 30 * rows.length;
-  const chart = axes({ width: 590, height, left: 190, x: extent(values), y: [rows.length, 0], xLabel: "", title });
+  const chart = axes({ width: 590, height, left: LABELS, x: extent(values), y: [rows.length, 0], xLabel: "", title });
   rows.forEach(({ label, colour, box }, row) => {
     const middle = chart.py(row + 0.5), { px } = chart;
     const line = (from, to, dy = 0, more = {}) => element("line", { x1: px(from), x2: px(to), y1: middle - dy, y2: middle + dy, stroke: colour, ...more });
     const text = `${label}\nmedian ${show(box.median)}, middle half ${show(box.first)} to ${show(box.third)}`;
     chart.root.append(
-      element("text", { x: 182, y: middle + 4, "text-anchor": "end" }, label.length > 27 ? `${label.slice(0, 26)}…` : label),
+      element("text", { x: LABELS - 8, y: middle + 4, "text-anchor": "end" }, shortened(label)),
       line(box.low, box.first), line(box.third, box.high), line(box.low, box.low, 5), line(box.high, box.high, 5),
       element("rect", { x: px(box.first), y: middle - 9, width: Math.max(px(box.third) - px(box.first), 1), height: 18, fill: colour, "fill-opacity": 0.25, stroke: colour, ...tip(text) }),
       line(box.median, box.median, 9, { stroke: "#222", "stroke-width": 2 }),
@@ -103,24 +119,19 @@ function boxChart(rows, title, show) {
   return chart.root;
 }
 
-// clouds: [{label, colour, points: [[x, y]], names, ellipse: [[x, y]]}]
+// clouds: [{label, colour, mark, points: [[x, y]], names, ellipse: [[x, y]]}]
 function scatterChart(clouds, xLabel, title) {
   const all = clouds.flatMap((cloud) => [...cloud.points, ...cloud.ellipse]);
   if (!all.length) return element("p", {}, `${title}: no figures.`);
-  const box = { width: 1180, height: 460, left: 56, xLabel, title, x: extent(all.map((p) => p[0])), y: extent(all.map((p) => p[1])) };
+  const box = { width: 930, height: 520, left: 56, xLabel, title, x: extent(all.map((p) => p[0])), y: extent(all.map((p) => p[1])) };
   const chart = axes(box);
   gridRows(chart, box);
   for (const cloud of clouds.filter(({ points }) => points.length)) {
     const outline = cloud.ellipse.map(([x, y], i) => `${i ? "L" : "M"}${chart.px(x)},${chart.py(y)}`).join("");
-    chart.root.append(element("path", { d: outline, fill: cloud.colour, "fill-opacity": 0.08, stroke: cloud.colour, "stroke-width": 1.5 }));
-    cloud.points.forEach(([x, y], i) => chart.root.append(element("circle", {
-      cx: chart.px(x), cy: chart.py(y), r: 4, fill: cloud.colour, "fill-opacity": 0.7,
-      ...tip(`${cloud.label}\n${cloud.names[i]}: ${x.toFixed(1)} : 1, MS-SSIM ${y.toFixed(4)}`),
+    chart.root.append(element("path", { d: outline, fill: cloud.colour, "fill-opacity": 0.3 / clouds.length, stroke: cloud.colour, "stroke-width": 1.5 }));
+    cloud.points.forEach(([x, y], i) => chart.root.append(mark(cloud.mark, chart.px(x), chart.py(y), 4, {
+      fill: cloud.colour, "fill-opacity": 0.7, ...tip(`${cloud.label}\n${cloud.names[i]}: ${x.toFixed(1)} : 1, MS-SSIM ${y.toFixed(4)}`),
     })));
-  }
-  for (const { label, colour, points } of clouds.filter((cloud) => cloud.points.length)) {
-    const mean = (axis) => points.reduce((sum, point) => sum + point[axis], 0) / points.length;
-    chart.root.append(element("text", { x: chart.px(mean(0)), y: chart.py(mean(1)), "text-anchor": "middle", class: "name", style: `fill: ${colour}` }, label));
   }
   return chart.root;
 }
@@ -128,12 +139,12 @@ function scatterChart(clouds, xLabel, title) {
 // rows: [{label, colour, value, text}]
 function barChart(rows, title) {
   const most = Math.max(...rows.map((row) => row.value));
-  const chart = axes({ width: 590, height: 70 + 28 * rows.length, left: 190, x: [0, most * 1.05], y: [rows.length, 0], xLabel: "", title });
+  const chart = axes({ width: 590, height: 70 + 28 * rows.length, left: LABELS, x: [0, most * 1.05], y: [rows.length, 0], xLabel: "", title });
   rows.forEach(({ label, colour, value, text }, row) => {
     const middle = chart.py(row + 0.5);
     chart.root.append(
-      element("text", { x: 182, y: middle + 4, "text-anchor": "end" }, label.length > 27 ? `${label.slice(0, 26)}…` : label),
-      element("rect", { x: 190, y: middle - 8, width: chart.px(value) - 190, height: 16, fill: colour, ...tip(`${label}\n${text}`) }),
+      element("text", { x: LABELS - 8, y: middle + 4, "text-anchor": "end" }, shortened(label)),
+      element("rect", { x: LABELS, y: middle - 8, width: chart.px(value) - LABELS, height: 16, fill: colour, ...tip(`${label}\n${text}`) }),
     );
   });
   return chart.root;
@@ -143,5 +154,7 @@ function legend(lines, hidden, redraw) {
   return lines.map((line) => element("button", {
     type: "button", class: hidden.has(line.title) ? "off" : null,
     click() { hidden.has(line.title) ? hidden.delete(line.title) : hidden.add(line.title); redraw(); },
-  }, element("svg", { viewBox: "0 0 26 10" }, element("line", { x1: 0, x2: 26, y1: 5, y2: 5, stroke: line.colour, "stroke-width": line.thick ? 3 : 1.6, "stroke-dasharray": line.dash })), line.title));
+  }, element("svg", { viewBox: "0 0 30 12" },
+    line.cloud ? null : element("line", { x1: 0, x2: 30, y1: 6, y2: 6, stroke: line.colour, "stroke-width": line.thick ? 2.4 : 1.4, "stroke-dasharray": line.dash }),
+    mark(line.mark, 15, 6, line.thick ? 4.2 : 2.8, { fill: line.colour })), line.title));
 }

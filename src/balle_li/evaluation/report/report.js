@@ -3,9 +3,12 @@
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const RUNS = DATA.runs;
-const hidden = new Set();
+const MOST_NAMED = 4;  // runs in a line below a figure
+const MOST_SIDE_BY_SIDE = 10;  // curves; with more, the charts stand below each other and are larger
+const hidden = new Set(), hiddenClouds = new Set();
 const by = (id) => document.getElementById(id);
-const colour = (run) => COLOURS[DATA.series.indexOf(RUNS[run].series) % COLOURS.length];
+const styleOf = (series) => DATA.styles[DATA.series.indexOf(series)];
+const colour = (run) => styleOf(RUNS[run].series).colour;
 const fixed = (digits, sign = false) => (value) => (value < 0 ? "−" : sign && value > 0 ? "+" : "") + Math.abs(value).toFixed(digits);
 const count = (number, word) => `${number} ${word}${number === 1 ? "" : "s"}`;
 
@@ -15,24 +18,25 @@ function options(id, entries, chosen) {
   fill(id, ...entries.map(([value, text]) => element("option", { value, selected: value === chosen ? "" : null }, text)));
 }
 
-// columns: [title, (row) => value, show, best: "high" | "low" | undefined]
+// columns: [title, (row) => value, show, best: "high" | "low" | undefined, (row) => among which rows it is the best]
 function table(id, rows, columns) {
-  const best = columns.map(([, get, , wanted]) => {
-    const values = rows.map(get).filter((value) => typeof value === "number");
-    return wanted && rows.length > 1 && values.length ? Math[wanted === "high" ? "max" : "min"](...values) : undefined;
-  });
+  const isBest = (row, [, get, , wanted, group = () => ""]) => {
+    const values = rows.filter((other) => group(other) === group(row)).map(get).filter((value) => typeof value === "number");
+    return wanted && values.length > 1 && get(row) === Math[wanted === "high" ? "max" : "min"](...values);
+  };
   fill(id, element("thead", {}, element("tr", {}, ...columns.map(([title]) => element("th", {}, title)))),
-    element("tbody", {}, ...rows.map((row) => element("tr", {}, ...columns.map(([, get, show], i) => {
-      const value = get(row);
+    element("tbody", {}, ...rows.map((row) => element("tr", {}, ...columns.map((column) => {
+      const [, get, show] = column, value = get(row);
       const text = value === null || value === undefined ? "–" : show ? (typeof show === "function" ? show(value) : value) : value;
-      return element("td", { class: typeof show === "string" ? show : value === best[i] && value !== undefined ? "best" : null }, String(text));
+      return element("td", { class: typeof show === "string" ? show : isBest(row, column) ? "best" : null }, String(text));
     })))));
 }
 
 function from(id, file, runs) {
   const place = set() === "test" ? "" : `sets/${set()}/`;
   const labels = [...new Set(runs)].map((run) => `${RUNS[run].label} (run ${run.slice(0, 8)})`);
-  by(id).textContent = `From ${place}${file} of ${labels.join("; ")}. Addresses are at the end.`;
+  const named = labels.length > MOST_NAMED ? `the ${labels.length} runs` : labels.join("; ");
+  by(id).textContent = `From ${place}${file} of ${named}. Addresses are at the end.`;
 }
 
 const set = () => by("set").value;
@@ -44,7 +48,7 @@ function drawOverview(now) {
     ["ratio", (row) => row.compression_ratio, fixed(1)],
     ["fewer bits by PSNR, %", (row) => row.bits_saved_psnr, fixed(1, true), "high"],
     ["fewer bits by MS-SSIM, %", (row) => row.bits_saved_ms_ssim, fixed(1, true), "high"],
-    ["cost J", (row) => row.rd_cost, fixed(3)],
+    ["lmbda", (row) => RUNS[row.run].lmbda, String], ["cost J", (row) => row.rd_cost, fixed(3), "low", (row) => RUNS[row.run].lmbda],
     ["encode, ms", (row) => row.encode_ms, fixed(0)], ["decode, ms", (row) => row.decode_ms, fixed(0)]]);
   const runs = now.overview.map((row) => row.run);
   from("overview-source", "metrics.json", runs);
@@ -60,7 +64,10 @@ function drawOverview(now) {
 }
 
 function curveLines(now) {
-  const models = now.curves.map((curve) => ({ ...curve, colour: COLOURS[DATA.series.indexOf(curve.name) % COLOURS.length], thick: true }));
+  const models = now.curves.map((curve) => {
+    const { colour, mark, dashed } = styleOf(curve.name);
+    return { ...curve, colour, mark, dash: dashed ? "7 4" : "", thick: true };
+  });
   const classical = now.classical.map((curve, i) => ({ ...curve, colour: GREYS[i % GREYS.length][0], dash: GREYS[i % GREYS.length][1] }));
   return [...models, ...classical];
 }
@@ -74,6 +81,7 @@ function drawCurves(now) {
       text: `${p.setting}\n${p.bpp.toFixed(3)} bpp, ${p.psnr.toFixed(2)} dB${p.ms_ssim === null ? "" : `, MS-SSIM ${p.ms_ssim.toFixed(4)}`}${p.run ? `\nrun ${p.run}` : ""}`,
     })),
   })), "bits per pixel", title);
+  by("curves").classList.toggle("large", lines.length > MOST_SIDE_BY_SIDE);
   fill("curves", chart("psnr", "PSNR (dB)"), chart("ms_ssim_db", "MS-SSIM (dB)"));
   fill("curves-legend", ...legend(lines, hidden, () => drawCurves(now)));
   from("curves-source", "rd_curve.json", now.overview.map((row) => row.run));
@@ -94,11 +102,14 @@ function drawBdRate(now) {
 
 function drawSpread(now) {
   const models = now.spread.filter((entry) => entry.run).map((entry) => entry.run);
-  const rows = now.spread.map((entry) => ({ ...entry, colour: entry.run ? colour(entry.run) : "#777" }));
+  const rows = now.spread.map((entry) => ({ ...entry, ...(entry.run ? styleOf(RUNS[entry.run].series) : { colour: "#777", mark: "circle" }) }));
   const boxes = (key) => rows.filter((row) => row[key]).map((row) => ({ label: row.label, colour: row.colour, box: row[key] }));
   const similarity = boxes("ms_ssim");
   fill("boxes", similarity.length && boxChart(similarity, "MS-SSIM", fixed(4)), boxChart(boxes("compression_ratio"), "compression ratio (source file / stream)", fixed(1)));
-  fill("scatter", scatterChart(rows.map((row) => ({ ...row, names: row.pictures })), "compression ratio (source file / stream)", "MS-SSIM over compression ratio"));
+  const clouds = rows.filter(({ points }) => points.length).map((row) => ({ ...row, title: row.label, names: row.pictures, cloud: true, thick: true }));
+  const shown = clouds.filter(({ title }) => !hiddenClouds.has(title));
+  fill("scatter", scatterChart(shown, "compression ratio (source file / stream)", "MS-SSIM over compression ratio"));
+  fill("scatter-legend", ...legend(clouds, hiddenClouds, () => drawSpread(now)));
   from("spread-source", "pictures.parquet", models);
 }
 

@@ -18,6 +18,7 @@ from balle_li.configuration import from_mapping
 from balle_li.datasets.app import open_curated
 from balle_li.datasets.curation import CurationConfig, curate
 from balle_li.datasets.manifest import read_dropped, read_index, read_manifest, write_index
+from balle_li.datasets.raw_folder import write_origins
 from balle_li.errors import ConfigError, DatasetError, StageError
 
 DOG, PERSON = Box("Dog", 0.1, 0.2, 0.5, 0.9), Box("Person", 0.0, 0.0, 0.3, 1.0)
@@ -92,6 +93,7 @@ def test_every_picture_is_kept_or_dropped_for_its_reason(
     mongo: str, raw: Raw, config: CurationConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "02_curated"
+    write_origins(raw.folder, {"images/truncated.jpg": "/home/me/holiday/cut off.jpg"})
     with caplog.at_level(logging.WARNING):
         curate(raw.folder, dataclasses.replace(config, min_jpeg_quality=30), 0, folder)
 
@@ -110,14 +112,19 @@ def test_every_picture_is_kept_or_dropped_for_its_reason(
     assert manifest["good-0"]["author"] == "good-0's"
     details = {row["image_id"]: row["detail"] for row in read_dropped(folder / "dropped.parquet")}
     assert details["twin"] == "looks like good-1" and str(tmp_path) not in (details["text"] or "")
-    assert "images/text.jpg is dropped" in caplog.text and "images/truncated.jpg is dropped" in caplog.text
+    assert "images/text.jpg is dropped" in caplog.text and "/home/me/holiday/cut off.jpg is dropped" in caplog.text
 
     report = json.loads((folder / "report.json").read_text())
     assert report["pictures"] == {"found": 17, "kept": 11}
     assert report["dropped"]["undecodable"] == 2 and set(report["undecodable"]) == {
         "images/text.jpg",
-        "images/truncated.jpg",
+        "/home/me/holiday/cut off.jpg",
     }
+    found, kept = report["boxes"]["found"], report["boxes"]["kept"]
+    assert sum(report["boxes_dropped"].values()) == found - kept
+    assert report["boxes_dropped"] == {
+        "picture_dropped": 6, "too_small": 8, "other_class": 0, "group_of": 0, "depiction": 0,
+    }  # fmt: skip
     assert report["classes"]["Dog"] == {"pictures": 9, "boxes": 9}
     assert sum(split["pictures"] for split in report["splits"].values()) == 11
     with Image.open(folder / "report.png") as page:
@@ -142,9 +149,14 @@ def test_boxes_are_filtered_by_class_and_flags(mongo: str, raw: Raw, config: Cur
     found = reasons(tmp_path / "02_curated")
     assert found["crowded"] == found["depicted"] == "no_boxes_of_class"
 
+    lost = json.loads((tmp_path / "02_curated/report.json").read_text())["boxes_dropped"]
+    assert lost["other_class"] == 8 and lost["too_small"] == 8
+
     without_flags = dataclasses.replace(config, keep_group_of=False, keep_depictions=False)
     curate(raw.folder, without_flags, 0, tmp_path / "02_curated")
     boxes = {row["image_id"]: row["boxes"] for row in read_manifest(tmp_path / "02_curated/manifest.parquet")}
+    lost = json.loads((tmp_path / "02_curated/report.json").read_text())["boxes_dropped"]
+    assert (lost["group_of"], lost["depiction"]) == (1, 1)
     assert boxes["crowded"] == boxes["depicted"] == []  # a picture may be without boxes when no class is asked for
 
 
@@ -259,3 +271,30 @@ def test_broken_and_odd_files_do_not_stop_curation(
     assert len(kept) > 20 and len(kept) + len(reasons(tmp_path / "02_curated")) == len(
         read_index(raw.folder / "index.parquet")
     )
+
+
+def test_the_reports_axes_count_whole_pictures_and_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    from balle_li.datasets import curation_report
+
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, part, **_: (drawn.append(self), part.write_bytes(b"")))
+    lost = {"picture_dropped": 0, "too_small": 1, "other_class": 0, "group_of": 1, "depiction": 0}
+    row = {
+        "image_id": "a",
+        "path": "images/a.jpg",
+        "boxes": [DOG, DOG, DOG],
+        "split": "train",
+        "width": 300,
+        "height": 300,
+    }
+    curation_report.write(tmp_path, [row], [row | {"boxes": [DOG]}], [], lost, str)  # type: ignore[list-item]
+    (figure,) = drawn
+    figure.canvas.draw()
+    panels = {axes.get_title().split()[0] + axes.get_title().split()[1]: axes for axes in figure.axes}
+    assert len(panels) == 5 and "Boxeskept" in panels
+    for name, axes in panels.items():
+        horizontal = name in ("Keptby", "Boxeskept", "Boxesby")
+        ticks = (axes.xaxis if horizontal else axes.yaxis).get_majorticklocs()
+        assert all(float(tick).is_integer() for tick in ticks), name

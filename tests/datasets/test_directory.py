@@ -7,6 +7,7 @@ import pytest
 from labelled_folders import picture, report, run, text
 
 from balle_li.datasets import directory
+from balle_li.datasets.raw_folder import own_path
 from balle_li.datasets.sources import DirectoryConfig
 from balle_li.errors import DatasetError
 
@@ -23,6 +24,14 @@ def test_plain_folders_are_taken_with_all_their_subfolders(tmp_path: Path) -> No
     }
     assert all((tmp_path / "raw" / row["path"]).is_file() for row in rows.values())
     assert report(tmp_path / "raw")["folders"][0]["labels"] == "none"
+
+
+def test_the_users_own_paths_are_kept(tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "holiday" / "a b.jpg")
+    run(tmp_path / "raw", tmp_path / "in")
+    own = own_path(tmp_path / "raw")
+    assert own("images/holiday__a_b.jpg") == str(tmp_path / "in" / "holiday" / "a b.jpg")
+    assert own("images/other.jpg") == "images/other.jpg"
 
 
 def test_equal_names_do_not_collide_and_ids_stay_when_a_folder_is_added(tmp_path: Path) -> None:

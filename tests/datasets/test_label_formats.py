@@ -53,10 +53,15 @@ def test_unusable_coco_boxes_cost_only_themselves(tmp_path: Path, mongo: str) ->
     for number, box in corners.items():
         document["annotations"].append({"id": number, "image_id": 0, "category_id": 7, "bbox": box, "iscrowd": 1})
     document["annotations"].append({"id": 5, "image_id": 0, "category_id": 8, "bbox": [0, 0, 9, 9]})
+    for number in (6, 7):
+        document["annotations"].append({"id": number, "image_id": 99, "category_id": 7, "bbox": [0, 0, 9, 9]})
     text(tmp_path / "in" / "labels.json", json.dumps(document))
     row = run(tmp_path / "raw", tmp_path / "in")["1"]
     assert row["boxes"] == [HALF, Box("Cat", 0.0, 0.0, 0.5, 0.5, is_group_of=True)]
-    problems = report(tmp_path / "raw")["folders"][0]["label_problems"]
+    folder = report(tmp_path / "raw")["folders"][0]
+    assert folder["annotations_of_unknown_pictures"] == 2
+    assert (folder["boxes_clipped"], folder["crowd_boxes"]) == (1, len(corners) - 1), "bbox null has no box to count"
+    problems = folder["label_problems"]
     assert len(problems) == 4 and all(problem["labels"].endswith("1.jpg") for problem in problems)
 
 
@@ -88,6 +93,14 @@ def test_labels_without_pictures_are_listed_and_too_many_end_it(tmp_path: Path, 
         run(tmp_path / "raw", tmp_path / "in")
     run(tmp_path / "raw", tmp_path / "in", max_missing=0.25)
     assert [entry["picture"] for entry in report(tmp_path / "raw")["missing"]] == ["gone.jpg"]
+
+
+def test_of_so_many_labelled_counts_the_labelled(tmp_path: Path, mongo: str) -> None:
+    for number in range(20):
+        picture(tmp_path / "in" / f"{number}.jpg")
+    text(tmp_path / "in" / "labels.json", coco(["0.jpg", "1.jpg", "2.jpg", "gone.jpg"]))
+    with pytest.raises(DatasetError, match=r"1 of 4 labelled pictures \(25.0%\)"):
+        run(tmp_path / "raw", tmp_path / "in", max_missing=0.1)
 
 
 def test_labels_of_other_pictures_are_refused(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,27 +61,31 @@ def curate(raw: Path, config: CurationConfig, seed: int, folder: Path) -> None:
     fewer pictures are left than there are splits, or FiftyOne's database cannot be used.
     """
     from balle_li.datasets import curated_dataset, curation_report
-    from balle_li.datasets.curation_rules import check_classes, judge
+    from balle_li.datasets.curation_rules import check_classes, judge, why_boxes_went
     from balle_li.datasets.inspection import inspect_pictures
     from balle_li.datasets.manifest import read_index, write_dropped, write_manifest
+    from balle_li.datasets.raw_folder import own_path
 
     rows = read_index(raw / "index.parquet")
     check_classes(config.classes, rows)
     inspections = dict(zip((row["image_id"] for row in rows), inspect_pictures(raw, rows), strict=True))
-    _log_undecodable(rows, inspections)
+    own = own_path(raw)
+    _log_undecodable(rows, inspections, own)
     with curated_dataset.building(raw, curated_dataset.inspected(rows, inspections), len(rows)) as dataset:
         verdict = judge(dataset, inspections, config, seed)
         manifest = _manifest_rows(rows, inspections, verdict)
         dropped = _dropped_rows(rows, verdict)
         write_manifest(folder / "manifest.parquet", manifest)
         write_dropped(folder / "dropped.parquet", dropped)
-        curation_report.write(folder, rows, manifest, dropped)
+        curation_report.write(folder, rows, manifest, dropped, why_boxes_went(rows, verdict, config), own)
         curated_dataset.mark(dataset, verdict.splits)
         curated_dataset.publish(dataset, raw, sha256_file(folder / "manifest.parquet"))
 
 
-def _log_undecodable(rows: Sequence["IndexRow"], inspections: Mapping[str, "Inspection | str"]) -> None:
-    problems = [(row["path"], problem) for row in rows if isinstance(problem := inspections[row["image_id"]], str)]
+def _log_undecodable(
+    rows: Sequence["IndexRow"], inspections: Mapping[str, "Inspection | str"], own: Callable[[str], str]
+) -> None:
+    problems = [(own(row["path"]), problem) for row in rows if isinstance(problem := inspections[row["image_id"]], str)]
     for path, problem in problems[:NAMED_IN_LOG]:
         logger.warning("%s is dropped: %s", path, problem)
     if len(problems) > NAMED_IN_LOG:

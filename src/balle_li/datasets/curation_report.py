@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,43 @@ SIDE_EDGES = (0, 256, 512, 768, 1024, 1536, 2048, 3072, 4096)  # pixels; the las
 AREA_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  # shares of the picture; the last bin ends at 1
 CLASSES_SHOWN = 20
 
+BOX_TITLES = {
+    "picture_dropped": "their picture went",
+    "too_small": "smaller than\nmin_box_area",
+    "other_class": "not of classes",
+    "group_of": "around a group",
+    "depiction": "of a depiction",
+}
+"""BOX_REASONS in words."""
+
 KEPT, DROPPED = "#2a6f97", "#c1666b"
 SPLIT_COLOURS = {"train": "#2a6f97", "validation": "#e9a03b", "test": "#6a994e"}
 
 
 def write(
-    folder: Path, rows: Sequence[IndexRow], manifest: Sequence[ManifestRow], dropped: Sequence[DroppedRow]
+    folder: Path,
+    rows: Sequence[IndexRow],
+    manifest: Sequence[ManifestRow],
+    dropped: Sequence[DroppedRow],
+    boxes_dropped: Mapping[str, int],
+    own_path: Callable[[str], str],
 ) -> None:
-    """Write `folder/report.json` and `folder/report.png`."""
-    report = summary(rows, manifest, dropped)
+    """Write `folder/report.json` and `folder/report.png`.
+
+    boxes_dropped: boxes by why they went. own_path: what the user calls a picture, for its path in the index.
+    """
+    report = summary(rows, manifest, dropped, boxes_dropped, own_path)
     write_json(folder / "report.json", report)
     _draw(report, folder / "report.png")
 
 
-def summary(rows: Sequence[IndexRow], manifest: Sequence[ManifestRow], dropped: Sequence[DroppedRow]) -> dict[str, Any]:
+def summary(
+    rows: Sequence[IndexRow],
+    manifest: Sequence[ManifestRow],
+    dropped: Sequence[DroppedRow],
+    boxes_dropped: Mapping[str, int],
+    own_path: Callable[[str], str],
+) -> dict[str, Any]:
     """Counts of pictures and boxes by reason, split, class and size; every undecodable picture by name."""
     reasons = Counter(row["reason"] for row in dropped)
     members = {split: [row for row in manifest if row["split"] == split] for split in SPLITS}
@@ -38,7 +61,8 @@ def summary(rows: Sequence[IndexRow], manifest: Sequence[ManifestRow], dropped: 
         "pictures": {"found": len(rows), "kept": len(manifest)},
         "boxes": {"found": _count_boxes(rows), "kept": _count_boxes(manifest)},
         "dropped": {reason: reasons[reason] for reason in REASONS},
-        "undecodable": {row["path"]: row["detail"] for row in dropped if row["reason"] == "undecodable"},
+        "boxes_dropped": dict(boxes_dropped),
+        "undecodable": {own_path(row["path"]): row["detail"] for row in dropped if row["reason"] == "undecodable"},
         "splits": {split: {"pictures": len(found), "boxes": _count_boxes(found)} for split, found in members.items()},
         "classes": _classes(manifest),
         "shorter_side": {"edges": SIDE_EDGES, **{split: _bins(sides[split], SIDE_EDGES) for split in SPLITS}},
@@ -73,19 +97,24 @@ def _bins(values: Iterable[float], edges: Sequence[float]) -> list[int]:
 def _draw(report: dict[str, Any], path: Path) -> None:
     # The figure is made without pyplot, which would look for a display.
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(12, 8.5), dpi=100, layout="constrained")
-    (reasons, classes), (sides, areas) = figure.subplots(2, 2)
+    figure = Figure(figsize=(16, 8.5), dpi=100, layout="constrained")
+    panels = figure.subplot_mosaic([["reasons", "boxes", "classes"], ["sides", "areas", "classes"]])
+    reasons, lost, classes, sides, areas = (panels[name] for name in ("reasons", "boxes", "classes", "sides", "areas"))
     pictures, boxes = report["pictures"], report["boxes"]
     figure.suptitle(
         f"{pictures['kept']:,} of {pictures['found']:,} pictures kept, with {boxes['kept']:,} of {boxes['found']:,} boxes"
     )
     _draw_reasons(reasons, report)
+    _draw_boxes(lost, report)
     _draw_classes(classes, report["classes"])
     _draw_sides(sides, report["shorter_side"])
     _draw_areas(areas, report["box_area"])
-    for axes in (reasons, classes, sides, areas):
+    for axes in panels.values():
         axes.spines[["top", "right"]].set_visible(False)
+    for axis in (reasons.xaxis, lost.xaxis, classes.xaxis, sides.yaxis, areas.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     with atomic_path(path) as part:
         figure.savefig(part, format="png", metadata={"Software": None})
 
@@ -99,6 +128,15 @@ def _draw_reasons(axes: Any, report: dict[str, Any]) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set(title="Kept by split (blue), dropped by reason (red)", xlabel="pictures")
+
+
+def _draw_boxes(axes: Any, report: dict[str, Any]) -> None:
+    names, counts = ["kept", *BOX_TITLES.values()], [report["boxes_dropped"].get(name, 0) for name in BOX_TITLES]
+    bars = axes.barh(names, [report["boxes"]["kept"], *counts], color=[KEPT] + [DROPPED] * len(counts))
+    axes.bar_label(bars, [f"{count:,}" for count in (report["boxes"]["kept"], *counts)], padding=3)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set(title="Boxes kept (blue), dropped because (red)", xlabel="boxes")
 
 
 def _draw_classes(axes: Any, classes: dict[str, dict[str, int]]) -> None:

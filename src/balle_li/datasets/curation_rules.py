@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from balle_li.boxes import Box
 from balle_li.datasets.curation import CurationConfig
 from balle_li.datasets.duplicates import exact_duplicates, near_duplicates
 from balle_li.datasets.inspection import Inspection
@@ -24,6 +25,10 @@ REASONS = (
     "near_duplicate",
     "over_class_cap",
 )
+
+
+BOX_REASONS = ("picture_dropped", "too_small", "other_class", "group_of", "depiction")
+"""Why a box is not kept, in the order in which that is asked."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +130,29 @@ def _filter_boxes(view: Any, config: CurationConfig) -> None:
     if not config.keep_depictions:
         keep &= ~F("is_depiction")
     view.filter_labels("boxes", keep, only_matches=False).save("boxes")
+
+
+def why_boxes_went(rows: Iterable[IndexRow], verdict: Verdict, config: CurationConfig) -> dict[str, int]:
+    """How many boxes were dropped for each of BOX_REASONS."""
+    counts = Counter[str]()
+    for row in rows:
+        kept = verdict.boxes.get(row["image_id"])
+        if kept is None:
+            counts["picture_dropped"] += len(row["boxes"])
+            continue
+        counts.update(_why_box_went(row["boxes"][i], config) for i in {*range(len(row["boxes"]))}.difference(kept))
+    return {reason: counts[reason] for reason in BOX_REASONS}
+
+
+def _why_box_went(box: Box, config: CurationConfig) -> str:
+    """For a box that `_filter_boxes` left out: by which of its conditions."""
+    if config.classes and box.label not in config.classes and box.area >= config.min_box_area:
+        return "other_class"
+    if box.is_group_of and not config.keep_group_of and box.area >= config.min_box_area:
+        return "group_of"
+    if box.is_depiction and not config.keep_depictions and box.area >= config.min_box_area:
+        return "depiction"
+    return "too_small"
 
 
 def _without_boxes(view: Any, config: CurationConfig) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from balle_li.datasets.label_formats import read_labels
 from balle_li.datasets.label_formats.labels import Labels, PictureLabels, split_of
-from balle_li.datasets.raw_folder import copy_picture, write_tables
+from balle_li.datasets.raw_folder import copy_picture, write_origins, write_tables
 from balle_li.datasets.sources import DirectoryConfig
 from balle_li.errors import DatasetError
 from balle_li.files import project_home
@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 def download(config: DirectoryConfig, max_missing: float, folder: Path) -> None:
     """Copy the pictures of the user's folders to `folder/images` and write the tables beside them; see `sources.download`.
 
-    Pictures are not looked into: what cannot be decoded is curate's to drop and to name. Labels that cannot be used, or
-    point to no picture, are listed in report.json.
+    Pictures are not looked into: what cannot be decoded is curate's to drop and to name, by the user's own path, which
+    origins.json keeps. Labels that cannot be used, or point to no picture, are listed in report.json.
 
     Raises DatasetError: a folder is missing or empty, labels that were asked for are not there or are damaged, or
     pictures that labels name are missing, more than the share `max_missing` of all.
@@ -42,6 +42,8 @@ def download(config: DirectoryConfig, max_missing: float, folder: Path) -> None:
     records: list[dict[str, Any]] = []
     missing: list[dict[str, str]] = []
     reports = []
+    origins: dict[str, str] = {}
+    labelled = 0
     taken: set[Path] = set()
     ids: set[str] = set()
     for text in config.paths:
@@ -53,16 +55,22 @@ def download(config: DirectoryConfig, max_missing: float, folder: Path) -> None:
         labels = read_labels(config.labels, root, files, pictures)
         pictures = [picture for picture in pictures if picture not in taken]
         taken.update(pictures)
-        records += _copy(pictures, root, labels, ids, folder)
+        copied = _copy(pictures, root, labels, ids, folder)
+        records += copied
+        names = (os.path.join(text, picture.relative_to(root)) for picture in pictures)
+        origins |= dict(zip((record["path"] for record in copied), names, strict=True))
         reports.append(_report(text, labels, pictures))
         if labels.must_have_pictures:
+            labelled += sum(picture in labels.by_picture for picture in pictures)
             missing += [
                 {"picture": name, "reason": f"the {labels.kind} labels of {text} name it, but it is not there"}
                 for name in labels.without_picture
             ]
-    _check_missing(len(missing), len(records), max_missing, missing)
+    if missing:
+        _check_missing(len(missing), labelled, max_missing, missing)
     paths = ", ".join(config.paths)
     preface = f"Pictures from {paths}. Authors and licences are those that the labels state."
+    write_origins(folder, origins)
     write_tables(folder, records, preface, {"source": "directory", "folders": reports}, missing)
 
 
@@ -138,6 +146,14 @@ def _report(text: str, labels: Labels, pictures: list[Path]) -> dict[str, Any]:
         log.warning(
             "%s: %d labels cannot be used, for one: %s: %s", text, len(problems), first["labels"], first["reason"]
         )
+    counts = {
+        "boxes_clipped": labels.clipped_boxes,
+        "crowd_boxes": labels.crowd_boxes,
+        "annotations_of_unknown_pictures": labels.unknown_pictures,
+    }
+    told = [f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count]
+    if told:
+        log.warning("%s: %s (report.json counts them)", text, ", ".join(told))
     return {
         "path": text,
         "labels": labels.kind,
@@ -145,10 +161,12 @@ def _report(text: str, labels: Labels, pictures: list[Path]) -> dict[str, Any]:
         "labels_without_picture": len(absent),
         "labels_without_picture_first": absent[:NAMED_IN_REPORT],
         "label_problems": problems,
+        **counts,
     }
 
 
 def _check_missing(missing: int, present: int, max_missing: float, names: list[dict[str, str]]) -> None:
+    """`present`: the labelled pictures that are there."""
     share = missing / (missing + present)
     if share > max_missing:
         raise DatasetError(

@@ -3,13 +3,15 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from balle_li.datasets.attribution import write_attribution
 from balle_li.errors import DatasetError
-from balle_li.files import atomic_path, sha256_file, write_json
+from balle_li.files import atomic_path, read_json, sha256_file, write_json
+
+ORIGINS_FILE = "origins.json"
 
 
 def copy_picture(source: Path, target: Path) -> None:
@@ -38,6 +40,17 @@ def _is_copy(source: Path, target: Path) -> bool:
     if here.st_size != there.st_size:
         return False
     return here.st_mtime_ns == there.st_mtime_ns or sha256_file(source) == sha256_file(target)
+
+
+def write_origins(folder: Path, origins: Mapping[str, str]) -> None:
+    """Keep the users' own paths of pictures, by their paths in `folder`."""
+    write_json(folder / ORIGINS_FILE, origins)
+
+
+def own_path(raw: Path) -> Callable[[str], str]:
+    """A function that gives the user's own path for a picture's path in the folder `raw`; the latter where there is none."""
+    origins = read_json(raw / ORIGINS_FILE) if (raw / ORIGINS_FILE).is_file() else {}
+    return lambda path: str(origins.get(path, path))
 
 
 def write_tables(

@@ -79,6 +79,8 @@ def read(found: Found, pictures: Sequence[Path]) -> Labels:
         annotations: dict[Any, list[dict[str, Any]]] = defaultdict(list)
         for annotation in document["annotations"]:
             annotations[annotation["image_id"]].append(annotation)
+        listed = {image["id"] for image in document["images"]}
+        labels.unknown_pictures += sum(len(found) for number, found in annotations.items() if number not in listed)
         split = split_in_name(path.stem) or split_of(path)
         near = (path.parent, path.parent / "images", path.parent.parent, path.parent.parent / "images")
         for image in document["images"]:

@@ -43,6 +43,9 @@ class Labels:
     without_picture: list[str] = dataclasses.field(default_factory=list)  # what labels name and is not in the folder
     must_have_pictures: bool = True  # whether a label without its picture means that a picture is missing
     problems: list[dict[str, str]] = dataclasses.field(default_factory=list)  # {"labels", "reason"} of unusable labels
+    clipped_boxes: int = 0  # that stuck out of their picture
+    crowd_boxes: int = 0  # around many objects, which become boxes of a group
+    unknown_pictures: int = 0  # annotations of pictures that the label files do not list
 
     def add_problem(self, labels: str | os.PathLike[str], reason: str) -> None:
         self.problems.append({"labels": str(labels), "reason": " ".join(reason.split())})

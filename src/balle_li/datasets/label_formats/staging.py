@@ -15,6 +15,8 @@ from balle_li.boxes import Box
 from balle_li.datasets.label_formats.labels import Labels
 from balle_li.progress import progress
 
+CLIPPED = 1e-4
+"""Share of the picture by which a corner lies outside when a box is clipped; less is a rounding of the labels."""
 Finish = Callable[[Path, list[Box]], list[Box]]
 
 
@@ -75,11 +77,14 @@ def _outcomes(reader: Any) -> Iterator[Any]:
 def _to_boxes(detections: Any, picture: Path, labels: Labels) -> list[Box]:
     boxes = []
     for detection in detections.detections if detections is not None else []:
+        x, y, width, height = map(float, detection.bounding_box)
         box = _to_box(detection)
+        labels.crowd_boxes += detection.has_field("iscrowd") and bool(detection["iscrowd"])
         if box is None:
             corners = list(detection.bounding_box)
             labels.add_problem(picture, f"the box {detection.label!r} at {corners} has no area in the picture")
         else:
+            labels.clipped_boxes += min(x, y) < -CLIPPED or max(x + width, y + height) > 1 + CLIPPED
             boxes.append(box)
     return boxes
 

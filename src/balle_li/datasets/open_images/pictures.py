@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from balle_li.datasets.open_images import endpoints
-from balle_li.datasets.open_images.retries import PATIENCE, Patience, TransientError, is_transient_status
+from balle_li.datasets.open_images.retries import PATIENCE, Patience, TransientError, is_transient_status, short_reason
 from balle_li.errors import DatasetError
 from balle_li.files import atomic_path
 from balle_li.progress import progress
@@ -120,7 +120,7 @@ def _get(client: "BaseClient", key: str) -> bytes:
             raise TransientError(f"the server answered {status}") from None
         raise _RefusedError(f"the server answered {status}") from None
     except (BotoCoreError, HTTPError, OSError) as error:
-        raise TransientError(" ".join(str(error).split())) from None
+        raise TransientError(short_reason(error)) from None
 
 
 def _fault(data: bytes) -> str | None:

@@ -8,6 +8,9 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
+LONGEST_REASON = 80
+"""Characters."""
+
 
 class TransientError(Exception):
     """A failure that may pass: a lost connection, a cut body, an overloaded server. Its message is the reason."""
@@ -43,6 +46,23 @@ class Patience:
 
 
 PATIENCE = Patience()
+
+
+def short_reason(error: BaseException) -> str:
+    """Why a connection failed, in the operating system's few words: libraries wrap them in addresses and classes."""
+    seen: list[BaseException] = []
+    at: object = error
+    while isinstance(at, BaseException) and at not in seen:
+        seen.append(at)
+        inner = getattr(at, "reason", None)
+        at = inner if isinstance(inner, BaseException) else at.__cause__ or at.__context__
+    for found in reversed(seen):
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+    if any("time" in type(found).__name__.lower() and "out" in type(found).__name__.lower() for found in seen):
+        return "no answer in time"
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 1]}…"
 
 
 def is_transient_status(status: int) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from balle_li.datasets.open_images import endpoints
-from balle_li.datasets.open_images.retries import Patience, TransientError, is_transient_status
+from balle_li.datasets.open_images.retries import Patience, TransientError, is_transient_status, short_reason
 from balle_li.errors import BalleLiError, DatasetError
 from balle_li.files import read_json, write_json
 from balle_li.progress import Advance, progress
@@ -115,7 +115,7 @@ def _open(url: str, method: str, headers: dict[str, str] | None = None) -> http.
             f"{url} answered {error.code} ({error.reason}); is {endpoints.METADATA_SETTING} set right?"
         ) from None
     except (OSError, http.client.HTTPException) as error:
-        raise TransientError(str(error) or type(error).__name__) from None
+        raise TransientError(short_reason(error)) from None
     except ValueError as error:
         raise DatasetError(f"{url} is not a URL ({error}); see {endpoints.METADATA_SETTING}") from None
 
@@ -124,7 +124,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
     try:
         return response.read(MEBIBYTE)
     except (OSError, http.client.HTTPException) as error:
-        raise TransientError(str(error) or type(error).__name__) from None
+        raise TransientError(short_reason(error)) from None
 
 
 def _remote_path(part: Path) -> Path:

@@ -9,6 +9,9 @@ from small_project import SMALL, Project, make_project
 pytestmark = pytest.mark.workflow
 
 COMPLETE = {"test/bpp", "test/psnr", "test/rd_cost", "curves/train/loss"}
+SMALLER = SMALL | {
+    ("train", "steps"): 10, ("train", "validate_every"): 10, ("evaluate", "qualities"): [50], ("evaluate", "codecs"): [],
+}  # fmt: skip
 EXPERIMENTS = {"one": "lmbda=0.005", "two": "lmbda=0.02", "three": "train.structure=0"}
 
 
@@ -20,13 +23,14 @@ def do(project: Project, command: str, check: bool = True) -> str:
     return said
 
 
+@pytest.mark.timeout(1500)
 def test_the_first_hour(tmp_path):
-    project = make_project(tmp_path / "project", SMALL)
+    project = make_project(tmp_path / "project", SMALLER)
     do(project, "dvc repro")
     do(project, "git add -A && git commit -qm first")
     for name, setting in EXPERIMENTS.items():
         do(project, f"dvc exp run --queue -n {name} -S {setting}")
-    do(project, "dvc queue start")
+    do(project, "dvc queue start -j 2")
     deadline = time.monotonic() + 500
     while (status := do(project, "dvc queue status")).count("Success") < len(EXPERIMENTS):
         assert "Failed" not in status and time.monotonic() < deadline, status

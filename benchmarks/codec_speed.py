@@ -56,10 +56,10 @@ def balle_li(codec: Codec, path: Path, folder: Path, repeats: int) -> dict[str, 
     """Whole and parts: from a PNG on disk to a stream on disk, and from there to pixels in memory."""
     image = Image.open(path).convert("RGB")
     picture = Picture.from_image(image, strip=False)
-    y, _ = codec.transforms.analyse(picture.rgb, None)
+    y = codec.transforms.analyse(picture.rgb, None)
     r = np.zeros(y.shape[1:], np.int8) if codec.variable_rate else None
     prepared = codec.latents.prepare(y, r)
-    sections = codec.latents.encode(prepared, r)
+    sections = codec.latents.encode(prepared)
     values = codec.latents.decode(sections, *y.shape[1:]).values
     data = codec.compress(image)
     height, width = picture.rgb.shape[:2]
@@ -69,7 +69,7 @@ def balle_li(codec: Codec, path: Path, folder: Path, repeats: int) -> dict[str, 
         "encode": lambda: codec.compress(image),
         "encode: analysis": lambda: codec.transforms.analyse(picture.rgb, None),
         "encode: z and entropy parameters": lambda: codec.latents.prepare(y, r),
-        "encode: entropy coding": lambda: codec.latents.encode(prepared, r),
+        "encode: entropy coding": lambda: codec.latents.encode(prepared),
         "write stream": lambda: file.write_bytes(data),
         "read stream": lambda: Stream.unpack(file.read_bytes()),
         "decode": lambda: codec.decompress(data),
@@ -162,9 +162,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(codecs, pictures, Path(folder), arguments.repeats)
     own, other = figures[OURS], figures["CompressAI"]
-    description = codec.description
     print(
-        f"{description['name']}, N = {description['N']}, {codec.transforms.dtype}, {torch.get_num_threads()} threads, "
+        f"{codec.name} ({codec.setting}), {codec.transforms.dtype}, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}, {platform.processor() or platform.machine()}, {len(pictures)} pictures"
     )
     for step, value in own.items():

@@ -29,7 +29,7 @@ from balle_li.codec.codec import Codec
 from balle_li.errors import BitstreamError
 
 SECONDS, MEMORY = 5.0, 2**30
-GOLDEN_MODEL = Path(__file__).parents[1] / "tests" / "codec" / "golden" / "model"
+GOLDEN_MODEL = Path(__file__).parents[1] / "tests" / "codec" / "golden" / "balle-li-roi" / "model"
 
 
 def truncated(data: bytes, dice: random.Random) -> bytes:
@@ -104,7 +104,7 @@ def sound_streams(codec: Codec) -> list[bytes]:
             for pixels in (noise, ramp):
                 image = Image.fromarray(pixels.squeeze(2) if channels == 1 else pixels, mode)
                 image.info |= {"icc_profile": b"profile" * 20, "exif": b"Exif\0\0" + b"tag" * 9} if width == 40 else {}
-                boxes = [Box("face", 0.2, 0.1, 0.6, 0.9)] if codec.variable_rate and width == 300 else []
+                boxes = [Box(0.2, 0.1, 0.6, 0.9, "face")] if codec.variable_rate and width == 300 else []
                 streams.append(codec.compress(image, boxes=boxes))
     return streams
 

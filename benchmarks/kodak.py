@@ -108,7 +108,7 @@ def through_a_file(reference: Reference, model: Tested, codec: Codec, quality: f
     encoded = time.perf_counter()
     decoded = np.asarray(codec.decompress(path.read_bytes()))
     seconds = encoded - start, time.perf_counter() - encoded
-    setting = f"lmbda {codec.description['lmbda']:g}" if quality is None else f"quality {quality}"
+    setting = f"lmbda {codec.trained_for['lmbda']:g}" if quality is None else f"quality {quality}"
     return measure_decoded(reference, model.name, setting, decoded, path.stat().st_size, seconds, {})
 
 

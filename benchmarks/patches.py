@@ -30,7 +30,7 @@ from balle_li.datasets.patches import PatchConfig, cut_patches
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, HEIGHT = 1160, 864
 JPEG_QUALITY = 90
-BOXES = [Box("Person", 0.1, 0.2, 0.5, 0.9), Box("Dog", 0.55, 0.6, 0.7, 0.85)]
+BOXES = [Box(0.1, 0.2, 0.5, 0.9, "Person"), Box(0.55, 0.6, 0.7, 0.85, "Dog")]
 FEW = 200
 BATCH, CROP, READ_SECONDS = 16, 128, 5.0
 
@@ -141,7 +141,7 @@ def cut_with_the_obvious_loop(folder: Path, config: PatchConfig, workers: int) -
 
 
 def read_for_training(folder: Path, config: PatchConfig, workers: int) -> dict[str, float]:
-    from balle_li.training.data import CropSource  # here, so that torch does not count as the others' memory
+    from balle_li.training.batches import CropSource  # here, so that torch does not count as the others' memory
 
     source = CropSource(PatchStore(folder / "patches", "train"), CROP, BATCH, seed=0, class_weights=None)
     step, start = 0, time.perf_counter()

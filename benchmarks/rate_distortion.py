@@ -25,10 +25,11 @@ from balle_li.datasets.patch_store import PatchStore
 from balle_li.errors import BalleLiError
 from balle_li.evaluation.curves import RdCurve
 from balle_li.files import write_json
-from balle_li.models.config import ModelConfig
+from balle_li.models.registry import ModelConfig
 from balle_li.run_log import NoLog
 from balle_li.training.config import TrainConfig
-from balle_li.training.train import train
+from balle_li.training.loop import train
+from balle_li.training.task import Task
 
 ROOT = Path(__file__).resolve().parents[1]
 ANCHORS = ("jpeg", "balle")
@@ -85,9 +86,10 @@ def main() -> None:
 
 def train_one(patches: Path, parameters: dict[str, Any], name: str, lmbda: float, folder: Path) -> None:
     config = from_mapping(TrainConfig, parameters["train"], "train")
-    model = from_mapping(ModelConfig, parameters["model"] | {"name": name}, "model")
+    model = ModelConfig.from_params(parameters["model"] | {"name": name})
     weights, seed = parameters["class_weights"], parameters["seed"]
-    train(patches, model, config, lmbda, weights, seed, folder, folder.with_name(f".{folder.name}"), NoLog())
+    task = Task(patches, model, config, lmbda, weights, seed)
+    train(task, folder, folder.with_name(f".{folder.name}"), NoLog())
 
 
 def bd_rates(curves: dict[str, RdCurve], anchor: str) -> dict[str, tuple[float | None, float | None]]:

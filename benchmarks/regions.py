@@ -15,6 +15,7 @@ bytes with no boxes given. What ours gains inside beyond what it gains outside i
 import argparse
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -56,7 +57,7 @@ def main() -> None:
     if arguments.against:
         other = Codec.load(arguments.against, "cpu")
         figures["without_boxes"] = without_boxes(codec, other, pictures, boxes)
-        print_gain(f"no boxes, against {other.description['name']}", figures["without_boxes"], "its size")
+        print_gain(f"no boxes, against {other.name}", figures["without_boxes"], "its size")
     if arguments.out:
         write_json(arguments.out / "regions.json", figures)
 
@@ -73,7 +74,7 @@ def read_boxes(photos: Path) -> dict[str, list[Box]]:
     with (photos / "metadata" / "v5" / "test-annotations-bbox.csv").open() as file:
         for row in csv.DictReader(file):
             xmin, ymin, xmax, ymax = (float(row[side]) for side in ("XMin", "YMin", "XMax", "YMax"))
-            box = Box.clipped(row["LabelName"], xmin, ymin, xmax, ymax)
+            box = Box.clipped(xmin, ymin, xmax, ymax, row["LabelName"])
             if box is not None:
                 boxes.setdefault(row["ImageID"], []).append(box)
     return boxes
@@ -91,8 +92,8 @@ def measure(codec: Codec, pictures: list[Path], boxes: dict[str, list[Box]], qua
             if before.psnr_inside is not None and before.psnr_outside is not None:
                 gains = {}
                 for weight in WEIGHTS:
-                    weights = {box.label: weight for box in own}
-                    data = codec.compress(image, boxes=own, class_weights=weights, target_bytes=len(plain))
+                    weighed = [replace(box, weight=weight) for box in own]
+                    data = codec.compress(image, boxes=weighed, target_bytes=len(plain))
                     after = quality_of(codec, data, pixels, own)
                     gains[weight] = Gain.between(before, after, len(data) / len(plain))
                 by_picture.append(gains)

@@ -35,14 +35,15 @@ from torchvision.transforms.functional import to_tensor
 from balle_li.configuration import from_mapping
 from balle_li.datasets.patch_store import FORMAT, INDEX_SCHEMA, PatchStore, shard_name
 from balle_li.datasets.pictures import read_picture
-from balle_li.models.config import ModelConfig
-from balle_li.models.registry import build
+from balle_li.models.registry import ModelConfig, build
 from balle_li.run_log import NoLog
+from balle_li.training.batches import CropSource
 from balle_li.training.config import TrainConfig
-from balle_li.training.data import CropSource
 from balle_li.training.device import choose_device, choose_precision
-from balle_li.training.module import TrainingModule
-from balle_li.training.train import train
+from balle_li.training.loop import TrainingStep, train
+from balle_li.training.loss import RateDistortionLoss
+from balle_li.training.optimizer import make_optimizer
+from balle_li.training.task import Task
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT.parent / "shared" / "photos"
@@ -78,7 +79,7 @@ def main() -> None:
         setting = Setting(
             pictures,
             write_store(pictures, Path(place) / "patches"),
-            ModelConfig("balle", arguments.N),
+            ModelConfig("balle", {"N": arguments.N}),
             train_config(arguments),
             torch.device("cuda" if choose_device(arguments.device) == "gpu" else "cpu"),
         )
@@ -156,7 +157,8 @@ def engine_rate(setting: Setting, place: Path) -> float:
             self.values.append(values["train/steps_per_second"])
 
     log = Rates()
-    train(setting.store, setting.model, setting.config, LMBDA, {}, 0, place / "model", place / "work", log)
+    task = Task(setting.store, setting.model, setting.config, LMBDA, {}, 0)
+    train(task, place / "model", place / "work", log)
     return statistics.harmonic_mean(log.values[1:])  # every value is of as many steps
 
 
@@ -198,7 +200,7 @@ class Recipe(nn.Module):
 def recipe_rate(setting: Setting) -> float:
     """Steps per second of the published recipe, the first few left out."""
     config, device = setting.config, setting.device
-    model = Recipe(setting.model.N).to(device)
+    model = Recipe(setting.model.arguments["N"]).to(device)
     weights = [weight for name, weight in model.named_parameters() if not name.endswith("quantiles")]
     optimizer = torch.optim.Adam(weights, lr=1e-4)
     auxiliary = torch.optim.Adam([model.entropy_bottleneck.quantiles], lr=1e-3)
@@ -232,9 +234,8 @@ def print_rates(setting: Setting, ours: list[float], recipe: list[float]) -> Non
     if setting.device.type == "cuda":
         where = torch.cuda.get_device_name(setting.device)
     shape = f"batch {config.batch_size}×{config.crop}×{config.crop}"
-    print(
-        f"\nballe, N = {setting.model.N}, {shape}, {where}, {torch.get_num_threads()} threads; medians of {len(ours)} rounds"
-    )
+    threads, channels = torch.get_num_threads(), setting.model.arguments["N"]
+    print(f"\nballe, N = {channels}, {shape}, {where}, {threads} threads; medians of {len(ours)} rounds")
     first, second = statistics.median(ours), statistics.median(recipe)
     print(f"engine ({precision_of(config)})         {first:7.2f} steps/s")
     print(f"published recipe (fp32) {second:7.2f} steps/s")
@@ -247,7 +248,7 @@ def ratio(rates: list[float], others: list[float]) -> float:
 
 
 def print_table(setting: Setting, steps_per_second: float) -> None:
-    """The parts of a step, each waited for; what is left of the engine's step is Lightning's, the callbacks' and overlap."""
+    """The parts of a step, each waited for; what is left of the engine's step is Fabric's, the curves' and overlap."""
     parts = parts_of_a_step(setting)
     print("\npart of a step           ms   share")
     whole = sum(parts.values())
@@ -258,14 +259,14 @@ def print_table(setting: Setting, steps_per_second: float) -> None:
 
 
 def parts_of_a_step(setting: Setting) -> dict[str, float]:
-    """Median milliseconds of each part, run one after the other without a trainer."""
+    """Median milliseconds of each part, run one after the other."""
     config, device = setting.config, setting.device
     source = CropSource(PatchStore(setting.store, "train"), config.crop, config.batch_size, 0, None)
     model = build(setting.model).to(device).to(memory_format=torch.channels_last)
-    module = TrainingModule(model, config, LMBDA, 0).to(device)
-    optimizer = module.configure_optimizers()["optimizer"]
+    module = TrainingStep(model, RateDistortionLoss(LMBDA, 0.0))
+    optimizer = make_optimizer(model, config.highest_lr)
     bf16 = precision_of(config) == "bf16"
-    entropy = timed_forward(model.bottlenecks()["y"], device)
+    entropy = timed_forward(model.latent_codec, device)
     times: dict[str, list[float]] = {
         name: [] for name in ("data", "transforms and loss", "entropy model", "backward", "optimizer")
     }
@@ -275,12 +276,12 @@ def parts_of_a_step(setting: Setting) -> dict[str, float]:
         batch = source.batch(step)
         marks.append(now(device))
         with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
-            loss = module.cost(batch._replace(images=batch.images.to(device)), None)["loss"]
+            loss = module(batch.images.to(device), None, None)["loss"]
         marks.append(now(device))
         optimizer.zero_grad()
         loss.backward()
         marks.append(now(device))
-        module.configure_gradient_clipping()
+        nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
         marks.append(now(device))
         data, forward, backward, update = np.diff(marks)

@@ -13,7 +13,7 @@ from balle_li.datasets.manifest import IndexRow, read_index
 from balle_li.datasets.sources import DirectoryConfig
 
 SIZE = (40, 20)
-HALF = Box("Cat", 0.0, 0.0, 0.5, 0.5)  # the upper left quarter, in every format below
+HALF = Box(0.0, 0.0, 0.5, 0.5, "Cat")  # the upper left quarter, in every format below
 
 
 def picture(path: Path, orientation: int = 1) -> Path:

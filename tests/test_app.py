@@ -63,7 +63,7 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         rows.append({
             "image_id": name, "path": path.name, "rotation": 90.0 if turned else 0.0,
             "width": 64 if turned else 88, "height": 88 if turned else 64, "split": split,
-            "boxes": [Box("Cat", 0.2, 0.2, 0.7, 0.9)] if name == "plain" else [], "sha256": sha256_file(path),
+            "boxes": [Box(0.2, 0.2, 0.7, 0.9, "Cat")] if name == "plain" else [], "sha256": sha256_file(path),
         })  # fmt: skip
     write_manifest(tmp_path / "curated" / "manifest.parquet", rows)
     write_dropped(tmp_path / "curated" / "dropped.parquet", [])
@@ -102,7 +102,7 @@ def evaluated(stages: Path) -> Path:
     (folder / "streams").mkdir(parents=True)
     for name in ("plain", "turned"):
         pixels = np.asarray(read_picture(stages / "raw" / f"{name}.png", 90.0 if name == "turned" else 0.0))
-        boxes = [Box("Cat", 0.2, 0.2, 0.7, 0.9)] if name == "plain" else []
+        boxes = [Box(0.2, 0.2, 0.7, 0.9, "Cat")] if name == "plain" else []
         stream = codec.compress(Image.fromarray(pixels))
         (folder / "streams" / f"{name}.bli").write_bytes(stream)
         quality = measure(pixels, np.asarray(codec.decompress(stream)), boxes, {})

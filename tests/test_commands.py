@@ -55,7 +55,7 @@ def test_a_wrong_command_is_one_line(project, command, message):
         ("lmbda=abc", "params.yaml: lmbda must be of type float, not 'abc'"),
         ("lmbda=-1", "params.yaml: lmbda is -1, must be positive"),
         ("lambda=0.1", "params.yaml: lambda is unknown: did you mean 'lmbda'?"),
-        ("model.name=vgg", "params.yaml: model: model name 'vgg' is unknown"),
+        ("model.name=vgg", "params.yaml: model name 'vgg' is unknown"),
         ("train.crop=512", "params.yaml: train.crop is 512, but patches.size is only 256"),
         ("evaluate.extra_sets.kodak=/nowhere", "evaluate.extra_sets.kodak: /nowhere is not a folder"),
     ],

@@ -3,26 +3,52 @@
 import io
 
 import numpy as np
+import torch
 from PIL import Image
 
 from balle_li.codec.codec import Codec
+from balle_li.codec.model_folder import ModelFolder
 from balle_li.evaluation.metrics import ms_ssim
-from balle_li.models.config import ModelConfig
-from balle_li.models.registry import build
+from balle_li.models.registry import ModelConfig, build
 from balle_li.released import MODEL_FOLDER, fits
 from balle_li.training.checkpoint import load_weights, weights_file
+
+FINGERPRINT = "06437e293aba8ad0"  # streams name the weights that made them by this
 
 
 def test_they_are_small_and_have_a_card_that_names_their_data():
     sizes = [path.stat().st_size for path in MODEL_FOLDER.iterdir()]
-    assert len(sizes) == 4 and max(sizes) < 16e6
+    assert len(sizes) == 3 and max(sizes) < 16e6
     card = (MODEL_FOLDER / "MODEL_CARD.md").read_text()
     assert "CC BY-SA 4.0" in card and "## Limits" in card
 
 
 def test_training_starts_from_them_where_they_fit():
-    assert fits("balle-li-roi", 64) and not fits("balle-li-roi", 32) and not fits("balle", 64)
-    load_weights(build(ModelConfig("balle-li-roi", 64)), weights_file(MODEL_FOLDER))
+    section = {"name": "balle-li-roi", "N": 64}
+    assert fits(section)
+    for other in (
+        {**section, "N": 32},
+        {**section, "name": "balle"},
+        {**section, "depth": 2},
+        {"name": "balle-li-roi"},
+    ):
+        assert not fits(other)
+    model, folder = build(ModelConfig.from_params(section)), ModelFolder.load(MODEL_FOLDER)
+    load_weights(model, weights_file(MODEL_FOLDER))
+    weights = folder.model.state_dict()
+    assert all(torch.equal(weight, weights[name]) for name, weight in model.state_dict().items())
+
+
+def test_they_are_what_the_fingerprint_says(tmp_path):
+    folder = ModelFolder.load(MODEL_FOLDER)
+    assert folder.fingerprint.hex() == FINGERPRINT
+    folder.save(tmp_path)
+    again = ModelFolder.load(tmp_path)
+    assert again.fingerprint == folder.fingerprint
+    assert all(torch.equal(again.tables[name], table) for name, table in folder.tables.items())
+    with torch.no_grad():
+        again.model.g_s[0].bias[0] += 1e-3
+    assert ModelFolder.of(again.model, again.tables, again.trained_for, {}).fingerprint != folder.fingerprint
 
 
 def test_they_beat_jpeg(shared):

@@ -1,18 +1,20 @@
 """Where a training starts: what `train.init_from` of params.yaml may name."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 RELEASED = "released"
 
 logger = logging.getLogger(__name__)
 
 
-def locate(init_from: str | None, name: str, N: int) -> str | None:
+def locate(init_from: str | None, model: Mapping[str, Any]) -> str | None:
     """A model folder or a file of training weights on this machine, for what `init_from` names; None for none.
 
-    `released` are the weights that ship with the package, if they are of the model `name` with `N` channels; else a
-    training starts anew. It may also be such a folder or file (a relative path starts at the checkout), or a version in
+    `released` are the weights that ship with the package, if they are of this `model`, its name and hyperparameters; else
+    a training starts from scratch. It may also be such a folder or file (a relative path starts at the checkout), or a version in
     the registry: models:/balle-li/3, models:/balle-li@champion.
 
     Raises TrackingError: the registry has no such version. Raises TrainingError: nothing is there.
@@ -22,9 +24,9 @@ def locate(init_from: str | None, name: str, N: int) -> str | None:
     if init_from == RELEASED:
         from balle_li import released
 
-        if released.fits(name, N):
+        if released.fits(model):
             return str(released.MODEL_FOLDER)
-        logger.info("no released weights are of %s with N = %d: training starts anew", name, N)
+        logger.info("no released weights are of %s: training starts from scratch", dict(model))
         return None
     if init_from.startswith("models:/"):
         from balle_li.tracking.registry import model_path

@@ -37,7 +37,7 @@ def train(
         from balle_li.run_log import NoLog
         from balle_li.tracking import provenance, run
         from balle_li.training.lock import training_lock
-        from balle_li.training.train import train as run_training
+        from balle_li.training.loop import train as run_training
 
         task.new_model()  # what cannot be built, or started from these weights, makes no run
         name = task.fingerprint()[:16]
@@ -49,7 +49,7 @@ def train(
                 log = own or NoLog()
                 if own is not None:
                     own.dataset("patches", patch_store, sha256_file(patch_store / "patches.json"), "training")
-                run_training(patch_store, task.model, task.config, lmbda, class_weights, seed, folder, work, log)
+                run_training(task, folder, work, log)
                 if own is not None:
                     own.artifact(folder / "training.json")
 
@@ -94,14 +94,14 @@ def _task(
     seed: int,
 ) -> "Task":
     from balle_li.configuration import from_mapping
-    from balle_li.models.config import ModelConfig
+    from balle_li.models.registry import ModelConfig
     from balle_li.training.config import TrainConfig
     from balle_li.training.task import Task
     from pipelines.train import initial_weights
 
-    model_config = from_mapping(ModelConfig, model, "model")
+    model_config = ModelConfig.from_params(model)
     start = train.get("init_from")
-    located = {**train, "init_from": initial_weights.locate(start, model_config.name, model_config.N)}
+    located = {**train, "init_from": initial_weights.locate(start, model_config.facts())}
     train_config = from_mapping(TrainConfig, located, "train")
     return Task(patch_store, model_config, train_config, lmbda, class_weights, seed)
 

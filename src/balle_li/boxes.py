@@ -1,7 +1,7 @@
-"""Boxes around objects, and the map of importance they make: the one place where coordinates are converted.
+"""Boxes around objects, and the weight map they make: the one place where coordinates are converted.
 
 A box is normalised: `xmin, ymin, xmax, ymax` in [0, 1], x to the right, y down. FiftyOne's `[x, y, width, height]`,
-the turns of an upright picture, the windows of patches and the pixels of an importance map start from here.
+the turns of an upright picture, the windows of patches and the pixels of a weight map start from here.
 """
 
 import math
@@ -26,19 +26,28 @@ EXIF_TURNS = {
     8: (False, 1),
 }
 
+_RECORD: dict[str, Any] = {
+    "label": str, "xmin": float, "ymin": float, "xmax": float, "ymax": float, "is_group_of": bool, "is_depiction": bool,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Box:
-    """A labelled rectangle of a picture; `is_group_of` and `is_depiction` are Open Images' flags.
+    """A rectangle of a picture, its label, and how much it counts.
 
-    Raises DatasetError unless 0 <= xmin < xmax <= 1 and 0 <= ymin < ymax <= 1; see `clipped` for boxes that stick out.
+    xmin, ymin, xmax, ymax: in [0, 1], x to the right, y down. weight: 1 is usual, 0 makes the box count for nothing.
+    is_group_of, is_depiction: Open Images' flags.
+
+    Raises DatasetError unless 0 <= xmin < xmax <= 1, 0 <= ymin < ymax <= 1 and 0 <= weight < ∞; see `clipped` for boxes
+    that stick out.
     """
 
-    label: str
     xmin: float
     ymin: float
     xmax: float
     ymax: float
+    label: str = ""
+    weight: float = 1.0
     is_group_of: bool = False
     is_depiction: bool = False
 
@@ -47,36 +56,32 @@ class Box:
         if not (0.0 <= self.xmin < self.xmax <= 1.0 and 0.0 <= self.ymin < self.ymax <= 1.0):
             corners = f"{self.xmin}, {self.ymin}, {self.xmax}, {self.ymax}"
             raise DatasetError(f"box {self.label!r} at {corners} is not inside its picture (0 <= min < max <= 1)")
+        if not 0.0 <= self.weight < math.inf:
+            raise DatasetError(f"box {self.label!r} has the weight {self.weight}, must be a number of at least 0")
 
     @classmethod
     def clipped(
-        cls,
-        label: str,
-        xmin: float,
-        ymin: float,
-        xmax: float,
-        ymax: float,
-        is_group_of: bool = False,
-        is_depiction: bool = False,
+        cls, xmin: float, ymin: float, xmax: float, ymax: float, label: str = "", weight: float = 1.0, **flags: bool
     ) -> "Box | None":
-        """The part of the rectangle that lies inside the picture; None when nothing does, or a corner is not finite."""
+        """The part of the rectangle that lies inside the picture; None when nothing does, or a corner is not finite.
+
+        flags: `is_group_of`, `is_depiction`.
+        """
         if not all(map(math.isfinite, (xmin, ymin, xmax, ymax))):
             return None
         xmin, ymin, xmax, ymax = (min(max(float(value), 0.0), 1.0) for value in (xmin, ymin, xmax, ymax))
         if xmin >= xmax or ymin >= ymax:
             return None
-        return cls(label, xmin, ymin, xmax, ymax, is_group_of, is_depiction)
+        return cls(xmin, ymin, xmax, ymax, label, weight, **flags)
 
     @classmethod
-    def from_fiftyone(
-        cls, label: str, bounding_box: Sequence[float], is_group_of: bool = False, is_depiction: bool = False
-    ) -> "Box":
+    def from_fiftyone(cls, label: str, bounding_box: Sequence[float], **flags: bool) -> "Box":
         """From FiftyOne's `[x, y, width, height]` of the top-left corner, clipped to the picture.
 
-        Raises DatasetError: no part of the box lies inside the picture.
+        flags: `is_group_of`, `is_depiction`. Raises DatasetError: no part of the box lies inside the picture.
         """
         x, y, width, height = bounding_box
-        box = cls.clipped(label, x, y, x + width, y + height, is_group_of, is_depiction)
+        box = cls.clipped(x, y, x + width, y + height, label, **flags)
         if box is None:
             raise DatasetError(f"box {label!r} at {list(bounding_box)} (x, y, width, height) lies outside its picture")
         return box
@@ -139,28 +144,32 @@ def clip_to_window(
         if inside_x <= 0 or inside_y <= 0 or inside_x * inside_y < min_visible * min(box.area, width * height):
             continue
         corners = (box.xmin - x0) / width, (box.ymin - y0) / height, (box.xmax - x0) / width, (box.ymax - y0) / height
-        clipped = Box.clipped(box.label, *corners, box.is_group_of, box.is_depiction)
+        clipped = Box.clipped(
+            *corners, box.label, box.weight, is_group_of=box.is_group_of, is_depiction=box.is_depiction
+        )
         if clipped is not None:
             visible.append(clipped)
     return visible
 
 
-def importance_map(
-    boxes: Iterable[Box], height: int, width: int, weights: Mapping[str, float]
-) -> "np.ndarray[Any, np.dtype[np.float32]]":
-    """Float32 `(height, width)`: how much of each pixel a box covers, times the weight of the box's class.
+def weighted(boxes: Iterable[Box], class_weights: Mapping[str, float]) -> list[Box]:
+    """The boxes with the weights of their classes; a class that `class_weights` does not name weighs 1."""
+    return [replace(box, weight=float(class_weights.get(box.label, 1.0))) for box in boxes]
+
+
+def box_weight_map(boxes: Iterable[Box], height: int, width: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
+    """Float32 `(height, width)`: how much of each pixel a box covers, times the weight of the box.
 
     Coverage is exact: a box over 30 % of a pixel's area gives it 0.3. Where boxes overlap the larger value counts.
-    A class that `weights` does not name weighs 1. Without boxes the map is 0.
+    Without boxes the map is 0.
     """
-    importance = np.zeros((height, width), np.float32)
+    weights = np.zeros((height, width), np.float32)
     for box in boxes:
         rows, row_cover = _coverage(box.ymin, box.ymax, height)
         columns, column_cover = _coverage(box.xmin, box.xmax, width)
-        value = np.outer(row_cover, column_cover) * weights.get(box.label, 1.0)
-        window = importance[rows, columns]
-        np.maximum(window, value, out=window, casting="same_kind")
-    return importance
+        window = weights[rows, columns]
+        np.maximum(window, np.outer(row_cover, column_cover) * box.weight, out=window, casting="same_kind")
+    return weights
 
 
 def _coverage(low: float, high: float, cells: int) -> tuple[slice, "np.ndarray[Any, np.dtype[np.float64]]"]:
@@ -172,34 +181,12 @@ def _coverage(low: float, high: float, cells: int) -> tuple[slice, "np.ndarray[A
 
 
 def to_records(boxes: Iterable[Box]) -> list[dict[str, Any]]:
-    """One mapping a box, with the fields of the manifest's `boxes` column."""
-    return [
-        {
-            "label": box.label,
-            "xmin": box.xmin,
-            "ymin": box.ymin,
-            "xmax": box.xmax,
-            "ymax": box.ymax,
-            "is_group_of": box.is_group_of,
-            "is_depiction": box.is_depiction,
-        }
-        for box in boxes
-    ]
+    """One mapping a box, with the fields of the manifest's `boxes` column. Weights are not kept: `class_weights` sets them."""
+    return [{field: getattr(box, field) for field in _RECORD} for box in boxes]
 
 
 def from_records(records: Iterable[Mapping[str, Any]] | None) -> list[Box]:
     """Boxes of a cell of the manifest's `boxes` column; None, as of a picture without labels, gives an empty list."""
     if records is None:
         return []
-    return [
-        Box(
-            str(record["label"]),
-            float(record["xmin"]),
-            float(record["ymin"]),
-            float(record["xmax"]),
-            float(record["ymax"]),
-            bool(record["is_group_of"]),
-            bool(record["is_depiction"]),
-        )
-        for record in records
-    ]
+    return [Box(**{field: kind(record[field]) for field, kind in _RECORD.items()}) for record in records]

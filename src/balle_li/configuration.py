@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from balle_li.errors import ConfigError
@@ -27,13 +27,12 @@ def from_mapping(cls: type[Config], values: Mapping[str, Any], where: str) -> Co
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(fields)}"
+            hint = near(key, fields).rstrip() or f"known are {', '.join(fields)}"
             raise ConfigError(f"params.yaml: {start}{key} is unknown: {hint}")
     arguments = {}
     for name, field in fields.items():
         if name in values:
-            arguments[name] = _convert(hints[name], values[name], f"{start}{name}")
+            arguments[name] = converted(hints[name], values[name], f"{start}{name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"params.yaml: {start}{name} is missing")
     try:
@@ -48,7 +47,16 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
+def near(name: object, known: Iterable[str]) -> str:
+    """`did you mean 'steps'? ` of the known name that is nearest to a mistyped one; nothing where none is near."""
+    found = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"did you mean {found[0]!r}? " if found else ""
+
+
+def converted(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the type `hint`. Raises ConfigError, which names `where` in params.yaml."""
+    if hasattr(hint, "from_params"):  # a section with a way of its own to be read
+        return hint.from_params(value)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return from_mapping(hint, value, where)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -61,11 +69,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (list, tuple):
         if not isinstance(value, list | tuple):
             raise ConfigError(f"params.yaml: {where} must be a list, not {value!r}")
-        return origin(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        return origin(converted(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is dict:
         if not isinstance(value, Mapping):
             raise ConfigError(f"params.yaml: {where} must be a mapping, not {value!r}")
-        return {str(key): _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {str(key): converted(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     return _convert_scalar(hint, value, where)
 
 
@@ -77,7 +85,7 @@ def _convert_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
         if option is type(None):
             continue
         try:
-            return _convert(option, value, where)
+            return converted(option, value, where)
         except ConfigError as error:
             failure = error
     assert failure is not None

@@ -1,16 +1,17 @@
-"""Files and folders: written whole or not at all, and found from wherever a command runs."""
+"""Files and folders: written whole or not at all, found from wherever a command runs, and never inflated past a limit."""
 
 import errno
 import hashlib
 import json
 import os
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from balle_li.errors import BalleLiError
+from balle_li.errors import BalleLiError, BitstreamError
 
 
 def project_home() -> Path:
@@ -85,3 +86,15 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
 def hash_fraction(seed: int, key: str) -> float:
     """A number in [0, 1) that depends on `seed` and `key` alone: the project's way to choose at random, reproducibly."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:8], "big") / 2**64
+
+
+def inflate(data: bytes, limit: int) -> bytes:
+    """Undo zlib.compress. Raises BitstreamError when `data` is damaged or would grow beyond `limit` bytes."""
+    engine = zlib.decompressobj()
+    try:
+        plain = engine.decompress(data, limit + 1)
+    except zlib.error:
+        plain = b""
+    if not engine.eof or engine.unused_data or len(plain) > limit:
+        raise BitstreamError("a deflated section of the stream is damaged")
+    return plain

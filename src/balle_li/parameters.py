@@ -13,7 +13,7 @@ from balle_li.datasets.sources import DatasetConfig
 from balle_li.evaluation.compare_config import CompareConfig
 from balle_li.evaluation.config import EvaluationConfig
 from balle_li.files import project_home
-from balle_li.models.config import ModelConfig
+from balle_li.models.registry import ModelConfig
 from balle_li.tracking.promotion import RegisterConfig
 from balle_li.training.config import TrainConfig
 

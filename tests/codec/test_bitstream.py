@@ -2,10 +2,11 @@ import zlib
 
 import pytest
 
-from balle_li.codec.bitstream import MAGIC, Section, Stream
+from balle_li.codec.bitstream import MAGIC, Extra, Stream
 from balle_li.errors import BitstreamError
+from balle_li.latents.sections import Section
 
-SOUND = Stream(b"8 bytes!", 768, 512, False, {Section.ICC: b"profile", Section.LATENTS: b"latents" * 50})
+SOUND = Stream(b"8 bytes!", 768, 512, False, {Extra.ICC: b"profile", Section.LATENTS: b"latents" * 50})
 
 
 def sealed(body):
@@ -13,7 +14,7 @@ def sealed(body):
 
 
 def test_a_stream_comes_back():
-    for stream in (SOUND, Stream(b"\0" * 8, 1, 2**28, True, {Section.ALPHA: b"", Section.LATENTS: b""})):
+    for stream in (SOUND, Stream(b"\0" * 8, 1, 2**28, True, {Extra.ALPHA: b"", Section.LATENTS: b""})):
         assert Stream.unpack(stream.pack()) == stream
 
 
@@ -40,15 +41,15 @@ def test_every_truncation_and_every_flipped_bit_is_noticed():
     ("body", "words"),
     [
         (b"\x89PNG" + bytes(30), "not a Balle-Li stream"),
-        (MAGIC + b"\x02" + bytes(30), "version 2"),
-        (MAGIC + b"\x01\x02" + b"8 bytes!" + b"\x01\x01\x81", "feature"),
-        (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\x01\x00\x81xx", "pixels"),
-        (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\xff\xff\xff\xff\x7f" * 2 + b"\x81", "pixels"),
-        (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\x81\x80\x80\x80\x80\x00\x01\x81", "damaged"),
-        (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\x01\x01\x01\x7fshort", "damaged"),
-        (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\x01\x01\x01\x00\x81", "damaged"),
-        (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\x01\x01\x01\x01xx", "damaged"),
-        (MAGIC + b"\x01\x00" + b"8 bytes!" + b"\x01\x01\x06\x00\x81", "feature"),
+        (MAGIC + b"\x01" + bytes(30), "version 1, this program reads version 2"),
+        (MAGIC + b"\x02\x02" + b"8 bytes!" + b"\x01\x01\x81", "feature"),
+        (MAGIC + b"\x02\x00" + b"8 bytes!" + b"\x01\x00\x81xx", "pixels"),
+        (MAGIC + b"\x02\x00" + b"8 bytes!" + b"\xff\xff\xff\xff\x7f" * 2 + b"\x81", "pixels"),
+        (MAGIC + b"\x02\x00" + b"8 bytes!" + b"\x81\x80\x80\x80\x80\x00\x01\x81", "damaged"),
+        (MAGIC + b"\x02\x00" + b"8 bytes!" + b"\x01\x01\x01\x7fshort", "damaged"),
+        (MAGIC + b"\x02\x00" + b"8 bytes!" + b"\x01\x01\x01\x00\x81", "damaged"),
+        (MAGIC + b"\x02\x00" + b"8 bytes!" + b"\x01\x01\x01\x01xx", "damaged"),
+        (MAGIC + b"\x02\x00" + b"8 bytes!" + b"\x01\x01\x06\x00\x81", "feature"),
     ],
 )
 def test_headers_that_lie_are_refused(body, words):

@@ -9,17 +9,18 @@ from PIL import Image
 from balle_li.boxes import Box
 from balle_li.codec import effort
 from balle_li.codec.codec import Codec
-from balle_li.models.config import ModelConfig
-from balle_li.models.registry import build
+from balle_li.codec.model_folder import ModelFolder
+from balle_li.models.registry import ModelConfig, build
 from balle_li.structure import structural_error
-from balle_li.training.export import model_folder
 
 
 def untrained(name, lmbda=0.01, structure=0.0):
     """A codec that reconstructs pictures, as models do before training; tiny random ones don't."""
     torch.manual_seed(0)
-    model = model_folder(build(ModelConfig(name, 16)), lmbda, {}, structure)
-    return Codec(model, torch.device("cpu"), torch.float32)
+    model = build(ModelConfig(name, {"N": 16})).eval()
+    tables = model.latent_codec.make_tables([])
+    folder = ModelFolder.of(model, tables, {"lmbda": lmbda, "structure": structure}, {})
+    return Codec(folder, torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture(scope="module", params=[("balle",), ("balle-li-roi",), ("balle-li-roi", 0.0004, 20000.0)])
@@ -36,13 +37,13 @@ def cost(codec, image, data):
     """J of a stream, in bits; all of the picture weighs the same at quality 50."""
     first, second = (np.asarray(picture, np.float64) for picture in (image, codec.decompress(data)))
     error = ((first - second) ** 2).sum() / 3
-    if codec.description["structure"]:
+    if codec.trained_for["structure"]:
         # As training sees it, continued to whole latents.
         x, x_hat = (
             F.pad(torch.from_numpy(a).permute(2, 0, 1)[None] / 255, (0, 8, 0, 8), "replicate") for a in (first, second)
         )
-        error += codec.description["structure"] * first[..., 0].size * float(structural_error(x, x_hat))
-    return 8 * len(data) + codec.description["lmbda"] * error
+        error += codec.trained_for["structure"] * first[..., 0].size * float(structural_error(x, x_hat))
+    return 8 * len(data) + codec.trained_for["lmbda"] * error
 
 
 @pytest.mark.parametrize("steps", [2, 10])
@@ -76,7 +77,7 @@ def test_structure_is_heeded():
 
 def test_boxes_are_heeded():
     codec = untrained("balle-li-roi")
-    image, boxes = picture(64, 128), [Box("face", 0.0, 0.0, 0.5, 1.0)]
+    image, boxes = picture(64, 128), [Box(0.0, 0.0, 0.5, 1.0, "face")]
     before, after = (
         np.asarray(codec.decompress(codec.compress(image, boxes=boxes, effort=steps)), np.float64) for steps in (0, 10)
     )

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
-from tiny_model import tiny_model, tiny_model_folder
+from tiny_model import tiny_model_folder
 
 from balle_li.boxes import Box
-from balle_li.codec.codec import Codec, choose_device
-from balle_li.codec.entropy_coder import EntropyCoder
+from balle_li.codec.codec import Codec
 from balle_li.codec.model_folder import ModelFolder
-from balle_li.codec.tables import MAX_ABSOLUTE_SYMBOL, Tables, integer_frequencies
+from balle_li.latents.entropy_coder import EntropyCoder
+from balle_li.latents.tables import MAX_ABSOLUTE_SYMBOL, Tables, integer_frequencies
 
 
 def read_varint(data, position):
@@ -27,7 +27,7 @@ def read_varint(data, position):
 
 
 def reference_container(data):
-    assert data[:5] == b"\xbaBLI\x01" and zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little")
+    assert data[:5] == b"\xbaBLI\x02" and zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little")
     width, position = read_varint(data, 14)
     height, position = read_varint(data, position)
     sections, tag = {}, 0
@@ -63,9 +63,9 @@ def reference_symbols(coded, frequencies, precision):
 class ReferenceValues:
     """Decodes values, one after the other, each with a table of its own."""
 
-    def __init__(self, coded, outside, tables):
+    def __init__(self, coded, escaped, tables):
         rows = [tables.frequencies[c, :length] for c, length in enumerate(tables.length)]
-        self.tables, self.outside, self.position = tables, outside, 0
+        self.tables, self.escaped, self.position = tables, escaped, 0
         self.symbols = reference_symbols(coded, rows, tables.precision)
         next(self.symbols)
 
@@ -73,17 +73,17 @@ class ReferenceValues:
         symbol, length, offset = self.symbols.send(c), int(self.tables.length[c]), int(self.tables.offset[c])
         if symbol != length - 1:
             return offset + symbol
-        v, self.position = read_varint(self.outside, self.position)
+        v, self.position = read_varint(self.escaped, self.position)
         return offset - (v + 1) // 2 if v % 2 else offset + length - 1 + v // 2
 
     def finish(self):
         self.symbols.send(None)
-        assert self.position == len(self.outside)
+        assert self.position == len(self.escaped)
 
 
-def reference_values(coded, outside, tables, counts):
+def reference_values(coded, escaped, tables, counts):
     """The values of all tables, one after another; `counts` of each."""
-    decoder = ReferenceValues(coded, outside, tables)
+    decoder = ReferenceValues(coded, escaped, tables)
     values = [decoder.value(c) for c, count in enumerate(counts) for _ in range(count)]
     decoder.finish()
     return np.array(values)
@@ -96,78 +96,91 @@ def reference_levels(section, rows, columns):
     return np.cumsum(differences, axis=0, dtype=np.int8).astype(int)
 
 
-def reference_integer_network(name, model, values):
+H_S = {0: "deconv", 1: "relu", 2: "conv", 3: "relu", 4: "conv"}  # of balle-li-roi; a deconv doubles both sides
+H_C = {0: "conv", 1: "relu", 2: "conv"}
+
+
+def reference_integer_network(name, layers, tensors, values):
     """`values`: (C, h, w) Python integers in an array of objects, so that nothing can overflow or round."""
-    for index, layer in enumerate(model.description["integer_networks"][name]):
+    for index, kind in layers.items():
         values = np.clip(values, -(2**23), 2**23)
-        if layer["type"] == "relu":
+        if kind == "relu":
             values = np.maximum(values, 0)
             continue
-        weight = model.tensors[f"{name}.{index}.weight"].numpy().astype(object)
-        bias = model.tensors[f"{name}.{index}.bias"].numpy().astype(object)
-        stride, padding, kernel = layer["stride"], layer["padding"], layer["kernel"]
-        height, width = values.shape[1] * stride, values.shape[2] * stride  # of a deconv; a conv here has stride 1
-        out = np.zeros((layer["out"], height, width), object) + bias[:, None, None]
+        weight, bias, shift = (tensors[f"tables.{name}.{index}.{part}"] for part in ("weight", "bias", "shift"))
+        assert weight.dtype == bias.dtype == shift.dtype == np.int32 and shift.shape == (1,)
+        weight, stride, kernel = weight.astype(object), 2 if kind == "deconv" else 1, weight.shape[-1]
+        padding = kernel // 2
+        height, width = values.shape[1] * stride, values.shape[2] * stride
+        out = np.zeros((len(bias), height, width), object) + bias.astype(object)[:, None, None]
         for row, column, u, v in np.ndindex(*values.shape[1:], kernel, kernel):
-            if layer["type"] == "deconv":
+            if kind == "deconv":
                 y, x, taps = row * stride + u - padding, column * stride + v - padding, weight[:, :, u, v].T
             else:
                 y, x, taps = row - u + padding, column - v + padding, weight[:, :, u, v]
             if 0 <= y < height and 0 <= x < width:
                 out[:, y, x] += taps @ values[:, row, column]
-        half = 2 ** layer["shift"] // 2
-        values = (out + half) // 2 ** layer["shift"]
+        values = (out + 2 ** int(shift[0]) // 2) // 2 ** int(shift[0])
     return np.clip(values, -(2**23), 2**23)
 
 
-def test_a_stream_decodes_by_the_specification_alone():
-    model = tiny_model()
-    codec = Codec(model, choose_device("cpu"))
-    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    data = codec.compress(Image.fromarray(pixels))
+def tables_of(tensors, latent):
+    names = ("frequencies", "offset", "length")
+    return Tables(*(tensors[f"tables.{latent}.{name}"] for name in names), precision=16)
+
+
+def coded_picture(folder, **options):
+    """The codec of a model folder, a stream of it, and the tensors that a reference decoder reads."""
+    codec = Codec.load(folder, "cpu")
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels).resize((70, 50), Image.Resampling.NEAREST)
+    return codec, codec.compress(image, **options), load_file(folder / "model.safetensors")
+
+
+def test_a_stream_decodes_by_the_specification_alone(tmp_path):
+    codec, data, tensors = coded_picture(tiny_model_folder(tmp_path))
     width, height, sections = reference_container(data)
     assert (width, height) == (70, 50)
-    values = reference_values(sections[1], sections.get(2, b""), model.tables("y"), [4 * 5] * 8)
+    values = reference_values(sections[1], sections.get(2, b""), tables_of(tensors, "y"), [4 * 5] * 8)
     assert 2 in sections, "the test must reach the escapes"
     assert np.array_equal(values, codec.decode_latents(data).reshape(-1))
+    expected = values.reshape(8, 4, 5) + tensors["tables.y.median"][:, None, None]
+    np.testing.assert_allclose(codec.latents.decode(sections, 4, 5).values, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("context", [True, False])
-def test_a_conditional_stream_decodes_by_the_specification_alone(context):
-    model = tiny_model("balle-li-roi")
-    if not context:
-        del model.description["integer_networks"]["h_c"]
-    codec = Codec(model, choose_device("cpu"))
-    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    data = codec.compress(Image.fromarray(pixels), quality=60, boxes=[Box("face", 0.1, 0.2, 0.6, 0.9)])
+def test_a_conditional_stream_decodes_by_the_specification_alone(tmp_path):
+    folder = tiny_model_folder(tmp_path, "balle-li-roi")
+    codec, data, tensors = coded_picture(folder, quality=60, boxes=[Box(0.1, 0.2, 0.6, 0.9, "face")])
     _, _, sections = reference_container(data)
-    rows, columns, channels = 4, 5, 2
+    rows, columns, z_channels, M, context_channels = 4, 5, 2, 24, 6  # N = 8
     levels = reference_levels(sections[5], rows, columns)
     assert len(np.unique(levels)) > 2
-    z = reference_values(sections[3], sections.get(4, b""), model.tables("z"), [2 * 3] * channels)
-    median = (256 * model.tensors["tables.z.median"].numpy()).astype(int)[:, None, None]
+    assert 4 in sections and 2 in sections, "the test must reach the escapes"
+    z = reference_values(sections[3], sections[4], tables_of(tensors, "z"), [2 * 3] * z_channels)
+    median = (256 * tensors["tables.z.median"]).astype(int)[:, None, None]
     r = np.pad(levels, ((0, 0), (0, 1)), mode="edge") * 32
-    entering = [*(256 * z.reshape(channels, 2, 3) + median), *(r[i::2, j::2] for i in (0, 1) for j in (0, 1))]
-    leaving = reference_integer_network("h_s", model, np.array(entering).astype(object))[:, :rows, :columns]
-    decoder = ReferenceValues(sections[1], sections.get(2, b""), model.tables("y"))
-    symbols = np.zeros((8, rows, columns), int)
+    entering = [*(256 * z.reshape(z_channels, 2, 3) + median), *(r[i::2, j::2] for i in (0, 1) for j in (0, 1))]
+    leaving = reference_integer_network("h_s", H_S, tensors, np.array(entering).astype(object))[:, :rows, :columns]
+    tables = tables_of(tensors, "y")
+    decoder = ReferenceValues(sections[1], sections[2], tables)
+    symbols = np.zeros((M, rows, columns), int)
     second = np.add.outer(np.arange(rows), np.arange(columns)) % 2
     used = set()
-    for number, half in enumerate([second == 0, second == 1] if context else [second >= 0]):
+    for number, half in enumerate([second == 0, second == 1]):
         if number == 1:
-            more = reference_integer_network("h_c", model, 256 * symbols[:4].astype(object))
+            more = reference_integer_network("h_c", H_C, tensors, 256 * symbols[:context_channels].astype(object))
             assert more[:, half].any()
             leaving = leaving + more * half
-        table = np.clip((leaving[8:] + 128) // 256, 0, model.tables("y").rows - 1).astype(int) * half
-        for t in range(1, model.tables("y").rows):
+        table = np.clip((leaving[M:] + 128) // 256, 0, tables.rows - 1).astype(int) * half
+        for t in range(1, tables.rows):
             for place in zip(*np.nonzero(table == t), strict=True):
                 symbols[place] = decoder.value(t)
         used |= set(table[:, half].flatten())
     decoder.finish()
     assert len(used) > 3 and 0 in used
     assert np.array_equal(symbols, codec.decode_latents(data))
-    mean = (leaving[:8] / 256).astype(np.float32)
-    gain = np.exp(model.tensors["decoder_gain"].numpy()[:, None, None] * levels / 8)
+    mean = (leaving[:M] / 256).astype(np.float32)
+    gain = np.exp(tensors["tables.decoder_gain"][:, None, None] * levels / 8)
     np.testing.assert_allclose(codec.latents.decode(sections, rows, columns).values, (symbols + mean) * gain, rtol=1e-5)
 
 
@@ -175,16 +188,16 @@ def test_a_conditional_stream_decodes_by_the_specification_alone(context):
 def test_the_fingerprint_is_the_specified_hash(tmp_path, name):
     folder = tiny_model_folder(tmp_path, name)
     description = json.loads((folder / "model.json").read_text())
-    encoder = ("g_a", "h_a", "features", "latents", "importance", "encoder_gain")
-    parts = ["downsampling", "tables"] + ["importance", "integer_networks"] * (name == "balle-li-roi")
-    needed = {part: description[part] for part in parts}
-    needed["networks"] = {name: layers for name, layers in description["networks"].items() if name not in encoder}
+    needed = {"format": 2, "model": description["model"]}
     text = json.dumps(needed, sort_keys=True, separators=(",", ":")).encode()
-    for name, array in sorted(load_file(folder / "model.safetensors").items()):
-        if name.split(".")[0] not in encoder:
+    for tensor, array in sorted(load_file(folder / "model.safetensors").items()):
+        if tensor.startswith(("g_s.", "tables.")):
             kind = "<i4" if array.dtype == np.int32 else "<f4"
-            text += f"{name} {kind} {array.shape}".encode() + array.astype(kind).tobytes()
-    assert ModelFolder.load(folder).fingerprint == hashlib.sha256(text).digest()[:8]
+            text += f"{tensor} {kind} {array.shape}".encode() + array.astype(kind).tobytes()
+    fingerprint = hashlib.sha256(text).digest()[:8]
+    assert ModelFolder.load(folder).fingerprint == fingerprint
+    _, data, _ = coded_picture(folder)
+    assert data[6:14] == fingerprint
 
 
 @pytest.mark.parametrize("precision", [8, 16, 24])
@@ -196,6 +209,6 @@ def test_any_values_decode_by_the_specification(precision, spread):
     offset = np.array([0, -1, -30, -100], dtype=np.int32)
     tables = Tables(integer_frequencies(pmf, length, precision), offset, length.astype(np.int32), precision)
     values = random.laplace(0, spread, (4, 300)).clip(-MAX_ABSOLUTE_SYMBOL, MAX_ABSOLUTE_SYMBOL).round().astype(int)
-    coded, outside = EntropyCoder(tables).encode(values)
-    assert np.array_equal(reference_values(coded, outside, tables, [300] * 4), values.reshape(-1))
-    assert np.array_equal(EntropyCoder(tables).decode(coded, outside, 300), values)
+    coded, escaped = EntropyCoder(tables).encode(values)
+    assert np.array_equal(reference_values(coded, escaped, tables, [300] * 4), values.reshape(-1))
+    assert np.array_equal(EntropyCoder(tables).decode(coded, escaped, 300), values)

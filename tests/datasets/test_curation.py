@@ -21,10 +21,10 @@ from balle_li.datasets.manifest import read_dropped, read_index, read_manifest, 
 from balle_li.datasets.raw_folder import write_origins
 from balle_li.errors import ConfigError, DatasetError, StageError
 
-DOG, PERSON = Box("Dog", 0.1, 0.2, 0.5, 0.9), Box("Person", 0.0, 0.0, 0.3, 1.0)
-TINY = Box("Dog", 0.5, 0.5, 0.51, 0.51)
-DRAWN = Box("Cat", 0.2, 0.2, 0.8, 0.8, is_depiction=True)
-CROWD = Box("Person", 0.2, 0.2, 0.8, 0.8, is_group_of=True)
+DOG, PERSON = Box(0.1, 0.2, 0.5, 0.9, "Dog"), Box(0.0, 0.0, 0.3, 1.0, "Person")
+TINY = Box(0.5, 0.5, 0.51, 0.51, "Dog")
+DRAWN = Box(0.2, 0.2, 0.8, 0.8, "Cat", is_depiction=True)
+CROWD = Box(0.2, 0.2, 0.8, 0.8, "Person", is_group_of=True)
 
 
 def scene(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:

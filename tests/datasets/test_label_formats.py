@@ -57,7 +57,7 @@ def test_unusable_coco_boxes_cost_only_themselves(tmp_path: Path, mongo: str) ->
         document["annotations"].append({"id": number, "image_id": 99, "category_id": 7, "bbox": [0, 0, 9, 9]})
     text(tmp_path / "in" / "labels.json", json.dumps(document))
     row = run(tmp_path / "raw", tmp_path / "in")["1"]
-    assert row["boxes"] == [HALF, Box("Cat", 0.0, 0.0, 0.5, 0.5, is_group_of=True)]
+    assert row["boxes"] == [HALF, Box(0.0, 0.0, 0.5, 0.5, "Cat", is_group_of=True)]
     folder = report(tmp_path / "raw")["folders"][0]
     assert folder["annotations_of_unknown_pictures"] == 2
     assert (folder["boxes_clipped"], folder["crowd_boxes"]) == (1, len(corners) - 1), "bbox null has no box to count"
@@ -196,7 +196,7 @@ def test_voc(tmp_path: Path, mongo: str) -> None:
 
 @pytest.mark.parametrize(
     ("orientation", "expected"),
-    [(1, HALF), (3, Box("Cat", 0.5, 0.5, 1.0, 1.0)), (6, Box("Cat", 0.0, 0.5, 0.5, 1.0))],
+    [(1, HALF), (3, Box(0.5, 0.5, 1.0, 1.0, "Cat")), (6, Box(0.0, 0.5, 0.5, 1.0, "Cat"))],
 )
 def test_boxes_drawn_on_a_turned_picture_come_back_to_its_stored_pixels(
     tmp_path: Path, mongo: str, orientation: int, expected: Box
@@ -218,7 +218,7 @@ def test_open_images_as_fiftyone_lays_it_out(tmp_path: Path, mongo: str, rotatio
     image_id = "0000000000000001"  # digits alone
     open_images_tree(tmp_path / "in" / "train", image_id, rotation)
     row = run(tmp_path / "raw", tmp_path / "in", max_missing=0.0)[f"train__data__{image_id}"]
-    assert row["boxes"] == [Box("Cat", 0.0, 0.0, 0.5, 0.5, is_group_of=True)]
+    assert row["boxes"] == [Box(0.0, 0.0, 0.5, 0.5, "Cat", is_group_of=True)]
     assert (row["author"], row["title"], row["source_url"]) == ("Doe, Jane", "A cat", "https://flic.kr/1")
     assert row["licence"] == "https://creativecommons.org/licenses/by/2.0/"
     assert (row["rotation"], row["source_split"]) == (expected, "train")

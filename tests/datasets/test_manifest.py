@@ -23,7 +23,7 @@ def index_row(image_id: str, **columns: object) -> dict[str, object]:
 
 
 def test_rows_come_back_sorted_with_boxes_and_nulls(tmp_path: Path) -> None:
-    box = Box("Dog", 0.1, 0.2, 0.3, 0.4, is_group_of=True)
+    box = Box(0.1, 0.2, 0.3, 0.4, "Dog", is_group_of=True)
     as_mapping = {"label": "Cat", "xmin": 0.0, "ymin": 0.0, "xmax": 1.0, "ymax": 1 / 3}
     write_index(tmp_path / "index.parquet", [index_row("b", boxes=[box, as_mapping], author="Ana"), index_row("a")])
 
@@ -31,11 +31,11 @@ def test_rows_come_back_sorted_with_boxes_and_nulls(tmp_path: Path) -> None:
 
     assert [first["image_id"], second["image_id"]] == ["a", "b"]
     assert first["boxes"] == [] and first["author"] is None
-    assert second["boxes"] == [box, Box("Cat", 0.0, 0.0, 1.0, 1 / 3)] and second["author"] == "Ana"
+    assert second["boxes"] == [box, Box(0.0, 0.0, 1.0, 1 / 3, "Cat")] and second["author"] == "Ana"
 
 
 def test_equal_rows_give_equal_bytes_in_any_order(tmp_path: Path) -> None:
-    rows = [index_row(name, boxes=[Box("Dog", 0.1, 0.2, 0.3, 0.4)]) for name in "abc"]
+    rows = [index_row(name, boxes=[Box(0.1, 0.2, 0.3, 0.4, "Dog")]) for name in "abc"]
     write_index(tmp_path / "one.parquet", rows)
     write_index(tmp_path / "two.parquet", reversed(rows))
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()

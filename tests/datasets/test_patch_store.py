@@ -15,7 +15,7 @@ from balle_li.errors import StageError
 
 SIZE, SHARDS = 16, [3, 1, 2]
 PIXELS = np.random.default_rng(0).integers(0, 256, (sum(SHARDS), SIZE, SIZE, 3), dtype=np.uint8)
-BOX = Box("Dog", 0.25, 0.0, 1.0, 0.5, is_group_of=True)
+BOX = Box(0.25, 0.0, 1.0, 0.5, "Dog", is_group_of=True)
 
 
 @pytest.fixture

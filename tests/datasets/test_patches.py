@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from balle_li.boxes import Box, importance_map
+from balle_li.boxes import Box, box_weight_map
 from balle_li.compute import ComputeConfig
 from balle_li.configuration import from_mapping
 from balle_li.datasets import patch_cutting, patches
@@ -26,7 +26,7 @@ from balle_li.errors import ConfigError, DatasetError, StageError
 
 CONFIG = PatchConfig(size=32, per_megapixel=1000, object_fraction=0.5, max_megapixels=0.02, shard_mib=1)
 ONE_PROCESS = ComputeConfig(scheduler=None, workers=1)
-RED = Box("Red", 0.25, 0.25, 0.5, 0.75)
+RED = Box(0.25, 0.25, 0.5, 0.75, "Red")
 
 
 def picture(width: int, height: int, number: int) -> Image.Image:
@@ -99,7 +99,7 @@ def test_boxes_lie_on_their_objects(dataset, tmp_path):
         with_box += len(boxes)
         assert len(boxes) == 1 or red.mean() < 0.1 * min(1.0, RED.area * 160 * 120 / 32**2)
         if boxes:
-            assert np.abs(importance_map(boxes, 32, 32, {}) - red).max() < 1e-6
+            assert np.abs(box_weight_map(boxes, 32, 32) - red).max() < 1e-6
     assert with_box >= len(train) / 2
 
 
@@ -279,33 +279,33 @@ def corners(boxes, weights, fraction=1.0, count=400):
 
 
 def test_patches_around_a_small_box_hold_all_of_it():
-    box = Box("Dog", 0.5, 0.5, 0.55, 0.6)  # 150..165 x 100..120
+    box = Box(0.5, 0.5, 0.55, 0.6, "Dog")  # 150..165 x 100..120
     found = corners([box], {})
     assert (found[:, 0].min(), found[:, 0].max()) == (133, 150)
     assert (found[:, 1].min(), found[:, 1].max()) == (88, 100)
 
 
 def test_patches_around_a_large_box_lie_in_it():
-    found = corners([Box("Dog", 0.1, 0.1, 0.9, 0.9)], {})
+    found = corners([Box(0.1, 0.1, 0.9, 0.9, "Dog")], {})
     assert found[:, 0].min() >= 30 and found[:, 0].max() + 32 <= 270
     assert found[:, 1].min() >= 20 and found[:, 1].max() + 32 <= 180
     assert np.ptp(found[:, 0]) > 150
 
 
 def test_patches_stay_in_the_picture_at_its_edges():
-    found = corners([Box("Dog", 0.0, 0.0, 0.01, 0.01), Box("Dog", 0.99, 0.99, 1.0, 1.0)], {})
+    found = corners([Box(0.0, 0.0, 0.01, 0.01, "Dog"), Box(0.99, 0.99, 1.0, 1.0, "Dog")], {})
     assert {tuple(corner) for corner in found} == {(0, 0), (268, 168)}
 
 
 def test_classes_are_chosen_by_their_weights():
-    boxes = [Box("Cat", 0.0, 0.0, 0.01, 0.01), Box("Dog", 0.99, 0.99, 1.0, 1.0), Box("Sky", 0.4, 0.4, 0.6, 0.6)]
+    boxes = [Box(0.0, 0.0, 0.01, 0.01, "Cat"), Box(0.99, 0.99, 1.0, 1.0, "Dog"), Box(0.4, 0.4, 0.6, 0.6, "Sky")]
     found = corners(boxes, {"Dog": 3.0, "Sky": 0.0})
     dogs = (found[:, 0] == 268).mean()
     assert set(found[:, 0]) == {0, 268} and 0.68 < dogs < 0.82
 
 
 def test_the_object_fraction_is_kept_on_average():
-    box = Box("Dog", 0.0, 0.0, 0.01, 0.01)
+    box = Box(0.0, 0.0, 0.01, 0.01, "Dog")
     assert 98 <= (corners([box], {}, 0.25) == 0).all(axis=1).sum() <= 104
     config = PatchConfig(size=32, per_megapixel=1, object_fraction=0.3, max_megapixels=1.0, shard_mib=1)
     single = [

@@ -22,7 +22,7 @@ def make_stages(folder: Path) -> Path:
         pixels = np.random.default_rng(index).integers(0, 255, (height // 10, width // 10, 3), np.uint8)
         path = folder / "raw" / f"{name}.png"
         Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC).save(path)
-        boxes = [Box("Cat", 0.2, 0.2, 0.7, 0.9), Box("Dog", 0, 0, 0.1, 0.05)] if name == "large" else []
+        boxes = [Box(0.2, 0.2, 0.7, 0.9, "Cat"), Box(0, 0, 0.1, 0.05, "Dog")] if name == "large" else []
         turned = name == "portrait"
         rows.append({
             "image_id": name, "path": path.name, "rotation": 90.0 if turned else 0.0, "boxes": boxes,

@@ -21,7 +21,7 @@ def reference() -> Reference:
     waves = 128 + 60 * np.sin(rows / 9)[..., None] + 50 * np.cos(columns[..., None] / np.array([5.0, 8.0, 13.0]))
     noise = np.random.default_rng(0).normal(0, 6, waves.shape)
     pixels = (waves + noise).clip(0, 255).astype(np.uint8)
-    return Reference("waves", pixels, (Box("Cat", 0.1, 0.1, 0.6, 0.7),), 40_000)
+    return Reference("waves", pixels, (Box(0.1, 0.1, 0.6, 0.7, "Cat"),), 40_000)
 
 
 @pytest.mark.parametrize("name", codec_names())

@@ -42,7 +42,7 @@ def test_ms_ssim_of_small_pictures(side: int, defined: bool) -> None:
 def test_inside_and_outside_boxes(picture: np.ndarray) -> None:
     damaged = picture.copy()
     damaged[:, :100] -= 10  # the left half
-    quality = metrics.measure(picture, damaged, [Box("Cat", 0, 0, 0.5, 1)], {})
+    quality = metrics.measure(picture, damaged, [Box(0, 0, 0.5, 1, "Cat")], {})
     assert quality.psnr_inside == pytest.approx(metrics.psnr_of(100))
     assert quality.psnr_outside == metrics.CEILING_DB
     assert quality.psnr_by_class == {"Cat": quality.psnr_inside}
@@ -52,7 +52,7 @@ def test_a_pixel_counts_by_how_much_of_it_a_box_covers() -> None:
     original = np.zeros((1, 4, 3), np.uint8)
     decoded = original.copy()
     decoded[0, 1] = 8  # half covered: inside weighs it 0.5 of 1.5, outside 0.5 of 2.5
-    quality = metrics.measure(original, decoded, [Box("Cat", 0, 0, 0.375, 1)], {})
+    quality = metrics.measure(original, decoded, [Box(0, 0, 0.375, 1, "Cat")], {})
     assert quality.psnr_inside == pytest.approx(metrics.psnr_of(64 / 3))
     assert quality.psnr_outside == pytest.approx(metrics.psnr_of(64 / 5))
 
@@ -61,7 +61,7 @@ def test_class_weights_count_inside_but_not_outside_nor_by_class() -> None:
     original = np.zeros((1, 4, 3), np.uint8)
     decoded = original.copy()
     decoded[0, 0] = 10
-    boxes = [Box("Cat", 0, 0, 0.25, 1), Box("Dog", 0.25, 0, 0.5, 1)]
+    boxes = [Box(0, 0, 0.25, 1, "Cat"), Box(0.25, 0, 0.5, 1, "Dog")]
     quality = metrics.measure(original, decoded, boxes, {"Cat": 3.0})
     assert quality.psnr_inside == pytest.approx(metrics.psnr_of(75))
     assert quality.psnr_outside == metrics.CEILING_DB
@@ -70,8 +70,8 @@ def test_class_weights_count_inside_but_not_outside_nor_by_class() -> None:
 
 def test_no_boxes_and_boxes_over_everything_leave_a_side_undefined(picture: np.ndarray) -> None:
     assert metrics.measure(picture, picture, [], {}).psnr_inside is None
-    assert metrics.measure(picture, picture, [Box("Cat", 0, 0, 1, 1)], {}).psnr_outside is None
-    assert metrics.measure(picture, picture, [Box("Cat", 0, 0, 1, 1)], {"Cat": 0.0}).psnr_inside is None
+    assert metrics.measure(picture, picture, [Box(0, 0, 1, 1, "Cat")], {}).psnr_outside is None
+    assert metrics.measure(picture, picture, [Box(0, 0, 1, 1, "Cat")], {"Cat": 0.0}).psnr_inside is None
 
 
 def test_pictures_of_different_sizes_cannot_be_compared(picture: np.ndarray) -> None:

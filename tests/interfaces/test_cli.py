@@ -152,7 +152,7 @@ def test_metadata_survives_both_ways(folder, run):
     back = Image.open(folder / "m.webp")
     assert back.getexif()[0x010F] == "a camera" and back.info["icc_profile"] == b"profile"
     run("compress", "m.png", "s.bli", "--strip")
-    assert set(json.loads(run("info", "--json", "s.bli")[1])["sections"]) <= {"latents", "latents_outside", "container"}
+    assert set(json.loads(run("info", "--json", "s.bli")[1])["sections"]) <= {"latents", "latents_escaped", "container"}
 
 
 def test_pictures_with_alpha_do_not_become_jpeg_silently(folder, run):
@@ -189,7 +189,7 @@ def test_the_command_imports_nothing_heavy_but_torch(folder):
 
 @pytest.fixture
 def variable(folder, monkeypatch):
-    """The default model is one of variable rate."""
+    """The default model is a variable-rate one."""
     monkeypatch.setenv("BALLE_LI_MODEL", str(tiny_model_folder(folder / "roi", "balle-li-roi")))
     default_codec.cache_clear()
     return Codec.load(folder / "roi")
@@ -197,17 +197,20 @@ def variable(folder, monkeypatch):
 
 def test_quality_size_and_regions(folder, run, variable):
     image = picture(0)
-    for options, wishes in (
+    for arguments, options in (
         (["--quality", 80], {"quality": 80}),
         (["--target-size", "130"], {"target_bytes": 130}),
         (["--target-bpp", 1.0], {"target_bytes": 150}),
-        (["--boxes", "4,3,20,15"], {"boxes": [Box("", 0.1, 0.1, 0.5, 0.5)]}),
+        (["--target-bpp", 1.0], {"target_bpp": 1.0}),
+        (["--boxes", "4,3,20,15"], {"boxes": [Box(0.1, 0.1, 0.5, 0.5)]}),
+        (["--boxes", "4,3,20,15,1.5"], {"boxes": [Box(0.1, 0.1, 0.5, 0.5, weight=1.5)]}),
+        (["--effort", 1], {"effort": 1}),
     ):
-        assert run("compress", "photos/a.png", "a.bli", "--force", *options) == (0, b"", "")
-        assert (folder / "a.bli").read_bytes() == variable.compress(image, **wishes)
+        assert run("compress", "photos/a.png", "a.bli", "--force", *arguments) == (0, b"", "")
+        assert (folder / "a.bli").read_bytes() == variable.compress(image, **options)
     Image.new("L", (4, 3), 192).save(folder / "map.png")
-    assert run("compress", "photos/a.png", "a.bli", "--force", "--importance", "map.png")[0] == 0
-    assert (folder / "a.bli").read_bytes() == variable.compress(image, importance=np.ones((1, 1)))
+    assert run("compress", "photos/a.png", "a.bli", "--force", "--quality-map", "map.png")[0] == 0
+    assert (folder / "a.bli").read_bytes() == variable.compress(image, quality_map=np.ones((1, 1)))
 
 
 def test_info_shows_the_quality(folder, run, variable):
@@ -224,10 +227,10 @@ def test_info_shows_the_quality(folder, run, variable):
         (["--boxes", "1,2,3"], "not x0,y0,x1,y1"),
         (["--boxes", "900,900,999,999"], "outside the picture"),
         (["--quality", "50", "--target-size", "9k"], "give one of"),
-        (["--importance", "nowhere.png"], "not a picture"),
+        (["--quality-map", "nowhere.png"], "not a picture"),
     ],
 )
-def test_wishes_that_cannot_be_met_are_one_line(folder, run, variable, options, words):
+def test_options_that_cannot_be_met_are_one_line(folder, run, variable, options, words):
     code, _, errors = run("compress", "photos/a.png", "a.bli", *options)
     assert code == 1 and words in errors and errors.count("\n") == 1
     assert not (folder / "a.bli").exists()

@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 from tiny_model import tiny_model_folder
 
+from balle_li.boxes import Box
 from balle_li.codec.codec import Codec
-from balle_li.errors import BitstreamError
+from balle_li.codec.options import EncodeOptions
+from balle_li.errors import BalleLiError, BitstreamError
 from balle_li.interfaces.locate import default_codec
 from balle_li.interfaces.pillow_plugin import register
 
@@ -82,3 +84,25 @@ def test_damaged_files_raise_on_opening(model, tmp_path):
 def test_registering_imports_no_torch():
     program = "import sys; from balle_li.interfaces.pillow_plugin import register; register(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
+
+
+def test_saving_takes_the_encode_options(model, tmp_path):
+    folder, image = tiny_model_folder(tmp_path / "roi", "balle-li-roi"), picture()
+    codec = Codec.load(folder)
+    plain = codec.compress(image)
+    for options in (
+        {"quality": 80},
+        {"boxes": [Box(0.1, 0.1, 0.9, 0.9, weight=1.5)]},
+        {"quality_map": np.full((1, 1), 0.5)},
+        {"target_bytes": len(plain)},
+        {"target_bpp": 8 * len(plain) / 1200},
+        {"effort": 1},
+    ):
+        image.save(tmp_path / "photo.bli", model=folder, **options)
+        data = (tmp_path / "photo.bli").read_bytes()
+        assert data == codec.compress(image, **options) == codec.compress(image, EncodeOptions(**options)), options
+        assert data != plain or "target" in next(iter(options)), options
+    with pytest.raises(BalleLiError, match="between 0 and 100"):
+        image.save(tmp_path / "photo.bli", model=folder, quality=101)
+    with pytest.raises(BalleLiError, match="balle has one rate"):
+        image.save(tmp_path / "photo.bli", quality=50)

@@ -5,6 +5,8 @@ from balle_li.errors import TrackingError, TrainingError
 from balle_li.files import read_json
 from pipelines.train.initial_weights import locate
 
+BALLE = {"name": "balle", "N": 8}
+
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
@@ -16,10 +18,10 @@ def home(tmp_path, monkeypatch):
 
 def test_nothing_a_folder_and_a_file(home):
     (home / "kept").mkdir()
-    (home / "kept" / "checkpoint.safetensors").touch()
-    assert locate(None, "balle", 8) is None
-    assert locate("kept", "balle", 8) == str(home / "kept")
-    assert locate(str(home / "kept/checkpoint.safetensors"), "balle", 8) == str(home / "kept/checkpoint.safetensors")
+    (home / "kept" / "model.safetensors").touch()
+    assert locate(None, BALLE) is None
+    assert locate("kept", BALLE) == str(home / "kept")
+    assert locate(str(home / "kept/model.safetensors"), BALLE) == str(home / "kept/model.safetensors")
 
 
 def test_what_is_not_there_is_one_line_that_says_what_to_do(home):
@@ -28,13 +30,13 @@ def test_what_is_not_there_is_one_line_that_says_what_to_do(home):
         ("models:/balle-li@champion", TrackingError, "is not in the registry"),
     ):
         with pytest.raises(error, match=words) as caught:
-            locate(name, "balle", 8)
+            locate(name, BALLE)
         assert "\n" not in str(caught.value)
 
 
 def test_released_weights_where_they_fit_the_model(home):
-    description = read_json(released.MODEL_FOLDER / "model.json")
-    assert locate("released", description["name"], description["N"]) == str(released.MODEL_FOLDER)
-    assert (released.MODEL_FOLDER / "checkpoint.safetensors").is_file()
-    assert locate("released", "balle", description["N"]) is None
-    assert locate("released", description["name"], description["N"] + 1) is None
+    model = read_json(released.MODEL_FOLDER / "model.json")["model"]
+    assert locate("released", model) == str(released.MODEL_FOLDER)
+    assert (released.MODEL_FOLDER / "model.safetensors").is_file()
+    assert locate("released", model | {"name": "balle"}) is None
+    assert locate("released", model | {"N": model["N"] + 1}) is None

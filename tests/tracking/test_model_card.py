@@ -35,7 +35,7 @@ PICTURE = {"path": "images/a.jpg", "width": 640, "height": 480, "rotation": 0.0,
 def folders(model_folder, tmp_path):
     (model_folder / "training.json").write_text(json.dumps(TRAINING))
     curated, evaluation = tmp_path / "curated", tmp_path / "evaluation"
-    by, boxes = "https://creativecommons.org/licenses/by/2.0/", [Box("Dog", 0.1, 0.1, 0.5, 0.5)]
+    by, boxes = "https://creativecommons.org/licenses/by/2.0/", [Box(0.1, 0.1, 0.5, 0.5, "Dog")]
     write_manifest(
         curated / "manifest.parquet",
         [

@@ -41,7 +41,7 @@ CONFIG = TrainConfig(
 def write_store(folder: Path, train: int = 7, validation: int = 3) -> Path:
     """A store with `train` and `validation` patches; every other patch has two boxes with fractional corners."""
     random = np.random.default_rng(0)
-    boxes = to_records([Box("Cat", 0.103, 0.2, 0.62, 0.71), Box("Dog", 0.5, 0.41, 1.0, 0.93)])
+    boxes = to_records([Box(0.103, 0.2, 0.62, 0.71, "Cat"), Box(0.5, 0.41, 1.0, 0.93, "Dog")])
     for split, count in (("train", train), ("validation", validation)):
         (folder / split).mkdir(parents=True)
         coarse = random.integers(0, 256, (count, SIZE // 8, SIZE // 8, 3), dtype=np.uint8)

@@ -1,77 +1,128 @@
+"""The end of a training: a model folder that codes as the trained model does, with PMFs counted on training patches."""
+
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from compressai.entropy_models import EntropyBottleneck as TheirBottleneck
 from PIL import Image
+from training.tiny_training import ROI, task
 
 from balle_li.codec.codec import Codec
 from balle_li.codec.model_folder import ModelFolder
-from balle_li.models.balle_li_roi import BalleLiRoi
-from balle_li.models.config import ModelConfig
-from balle_li.models.entropy import EntropyBottleneck
-from balle_li.models.registry import build, names
-from balle_li.training.export import MAX_REACH, TAIL_MASS, factorized_tables, model_folder
+from balle_li.datasets.patch_store import PatchStore
+from balle_li.errors import BalleLiError
+from balle_li.latents.conditional import ConditionalLatents
+from balle_li.latents.gaussian import SCALES
+from balle_li.models.registry import ModelConfig, build, names
+from balle_li.quality_map import QUALITY_SPAN, STEPS
+from balle_li.training.checkpoint import save_weights
+from balle_li.training.export import export, finished_model, training_latents
+
+CPU = torch.device("cpu")
+TRAINED_FOR = {"lmbda": 0.02, "structure": 300.0}
 
 
-def trained_bottleneck() -> EntropyBottleneck:
-    """One whose channels have different places and widths."""
-    torch.manual_seed(1)
-    bottleneck = EntropyBottleneck(4)
-    bottleneck.matrices[0].data += torch.tensor([0.0, 1.0, 2.0, 3.0]).view(4, 1, 1)
-    bottleneck.biases[0].data += torch.tensor([-3.0, 0.0, 2.0, 8.0]).view(4, 1, 1)
-    return bottleneck
-
-
-def test_tables_are_the_bottlenecks_probabilities():
-    bottleneck = trained_bottleneck()
-    tables = factorized_tables(bottleneck)
-    for channel in range(4):
-        offset, length = int(tables["offset"][channel]), int(tables["length"][channel])
-        symbols = torch.arange(offset, offset + length - 1)
-        values = torch.zeros(4, 1, len(symbols)) + symbols + tables["median"].view(4, 1, 1)
-        expected = bottleneck._likelihood(values)[0][channel, 0].detach()
-        got = tables["frequencies"][channel, : length - 1] / 2**16
-        np.testing.assert_allclose(got.numpy(), expected.numpy(), atol=(length + 2) * 2**-16)
-        assert 1 - float(expected.sum()) <= TAIL_MASS + 1e-5
-        escape = int(tables["frequencies"][channel, length - 1])
-        assert escape >= 1
-        assert int(tables["frequencies"][channel].sum()) == 2**16
-
-
-def test_medians_are_compressais():
-    ours = trained_bottleneck()
-    theirs = TheirBottleneck(4)
-    theirs.load_state_dict(ours.state_dict())
-    theirs.update(force=True, update_quantiles=True)
-    np.testing.assert_allclose(factorized_tables(ours)["median"], theirs.quantiles[:, 0, 1].detach(), atol=2e-3)
-
-
-def test_a_very_wide_channel_is_left_to_the_escape():
-    bottleneck = EntropyBottleneck(2)
-    bottleneck.matrices[0].data -= 5.0  # flat: values in the thousands are likely
-    tables = factorized_tables(bottleneck)
-    assert tables["length"].tolist() == [2 * MAX_REACH + 2] * 2
-    assert all(int(tables["frequencies"][channel, -1]) > 2**12 for channel in (0, 1))
+def untrained(name):
+    torch.manual_seed(0)
+    model = build(ModelConfig(name, {"N": 8})).eval()
+    latents = model.latent_codec
+    if isinstance(latents, ConditionalLatents):
+        state = latents.h_c[-1].state_dict()  # next to nought before training
+        latents.h_c[-1].load_state_dict(state | {"weight": 0.3 * torch.randn_like(state["weight"])})
+    return model
 
 
 @pytest.mark.parametrize("name", names())
-def test_the_folder_codes_as_the_model_does(name, tmp_path):
-    torch.manual_seed(0)
-    model = build(ModelConfig(name, 8)).eval()
-    if isinstance(model, BalleLiRoi):
-        state = model.h_c[-1].state_dict()  # next to nought before training
-        model.h_c[-1].load_state_dict(state | {"weight": 0.3 * torch.randn_like(state["weight"])})
-    model_folder(model, 0.02, {"steps": 3}).save(tmp_path)
-    assert ModelFolder.load(tmp_path).description["training"] == {"steps": 3}
-    assert ModelFolder.load(tmp_path).description["lmbda"] == 0.02
+def test_the_folder_codes_as_the_model_does(store, name, tmp_path):
+    finished_model(untrained(name), PatchStore(store, "train"), TRAINED_FOR, {"steps": 3}).save(tmp_path)
+    folder = ModelFolder.load(tmp_path)
+    assert folder.description["training"] == {"steps": 3}
+    assert folder.trained_for == TRAINED_FOR
+    assert (folder.name, folder.hyperparameters) == (name, {"N": 8})
 
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    codec = Codec(ModelFolder.load(tmp_path), torch.device("cpu"), torch.float32)
+    codec = Codec(folder, CPU, torch.float32)
     decoded = np.asarray(codec.decompress(codec.compress(Image.fromarray(image))))
-
-    for bottleneck in model.bottlenecks().values():
-        bottleneck.quantiles.data[:, 0, 1] = factorized_tables(bottleneck)["median"]
     x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
-    with torch.no_grad():
-        expected = model(x)["x_hat"].clamp(0, 1).mul(255).round()[0].permute(1, 2, 0).numpy()
+    with torch.no_grad():  # with its tables the model rounds around their medians
+        expected = folder.model(x)["x_hat"].clamp(0, 1).mul(255).round()[0].permute(1, 2, 0).numpy()
     assert np.abs(decoded - expected).mean() < 0.1
+
+
+def codecs(store):
+    """Of an untrained model: with the tables of Gaussians, and with those counted on patches."""
+    made = []
+    for counted in (False, True):
+        model, patches = untrained("balle-li-roi"), PatchStore(store, "train")
+        if counted:
+            folder = finished_model(model, patches, TRAINED_FOR, {})
+        else:
+            folder = ModelFolder.of(model, model.latent_codec.make_tables([]), TRAINED_FOR, {})
+        made.append(Codec(folder, CPU, torch.float32))
+    return made
+
+
+def test_counted_on_training_patches_the_tables_take_fewer_bytes_and_decode_alike(store):
+    gaussian, counted = codecs(store)
+    sizes = []
+    for patch in PatchStore(store, "train").read(np.arange(7)):
+        for quality in (10, 50, 90):
+            before, after = (codec.compress(Image.fromarray(patch), quality=quality) for codec in (gaussian, counted))
+            assert np.array_equal(gaussian.decode_latents(before), counted.decode_latents(after))
+            sizes.append((len(before), len(after)))
+    before, after = np.sum(sizes, axis=0)
+    assert after < 0.95 * before
+
+
+def test_counted_rows_are_symmetric_wider_with_each_scale_and_cover_what_was_never_seen(store):
+    coder = codecs(store)[1].latents.coder
+    tables = coder.tables
+    assert tables.rows == SCALES
+    assert (np.diff(tables.length) >= 0).all() and (tables.length == 2 - 2 * tables.offset).all()
+    for frequencies, length in zip(tables.frequencies, tables.length, strict=True):
+        row = frequencies[: length - 1]
+        assert (row > 0).all() and np.abs(row - row[::-1]).max() <= 1
+    values = np.array([-20, 3, 20000, 0])
+    groups = [values if row == 30 else values[:0] for row in range(SCALES)]
+    assert np.array_equal(coder.decode(*coder.encode(groups), [4 * (row == 30) for row in range(SCALES)])[30], values)
+
+
+def test_symbols_are_counted_over_the_range_of_qualities(store):
+    model = untrained("balle-li-roi")
+    pairs = list(training_latents(model, PatchStore(store, "train")))
+    assert len(pairs) == 7
+    assert all(y.shape == (24, 3, 3) and r.shape == (3, 3) and (r == r[0, 0]).all() for y, r in pairs)
+    levels = {int(r[0, 0]) for _, r in pairs}
+    assert len(levels) == 7 and min(levels) == -QUALITY_SPAN * STEPS and max(levels) > QUALITY_SPAN * STEPS / 2
+
+
+def test_the_best_weights_are_exported_with_what_the_training_was(store, config, tmp_path):
+    training = task(store, config(), model=ROI)
+    weights = replace(training, seed=1).new_model()
+    save_weights(weights, tmp_path / "best/model.safetensors", {"step": "5"})
+    history = {"training": [], "validations": [{"step": 5, "loss": 1.0}, {"step": 10, "loss": 2.0}], "seconds": 3.0}
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/model.json").write_text("of an earlier training")
+    export(training, tmp_path / "best/model.safetensors", history, tmp_path / "model")
+    folder = ModelFolder.load(tmp_path / "model")
+    assert folder.description["training"] == {"steps": 12, "best_step": 5, "validation": {"step": 5, "loss": 1.0}}
+    assert folder.trained_for == {"lmbda": 0.01, "structure": 400.0}
+    state = folder.model.state_dict()
+    assert all(torch.equal(state[name], weight) for name, weight in weights.state_dict().items())
+    report = json.loads((tmp_path / "model/training.json").read_text())
+    assert (report["lmbda"], report["train"]["steps"], report["device"][:3], report["precision"]) == (
+        0.01, 12, "cpu", "fp32",
+    )  # fmt: skip
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {
+        "model.json", "model.safetensors", "training.json",
+    }  # fmt: skip
+
+
+def test_weights_that_are_not_finite_are_refused(store):
+    model = untrained("balle")
+    with torch.no_grad():
+        model.g_s[0].weight[0, 0, 0, 0] = float("nan")
+    with pytest.raises(BalleLiError, match="diverged"):
+        finished_model(model, PatchStore(store, "train"), TRAINED_FOR, {})

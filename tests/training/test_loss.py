@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from balle_li.boxes import Box, importance_map
+from balle_li.boxes import Box, box_weight_map
 from balle_li.structure import structural_error
 from balle_li.training.loss import RateDistortionLoss
 
@@ -30,8 +30,8 @@ def test_the_rate_is_the_papers_code():
     assert float(cost["loss"]) == pytest.approx(logs / (-math.log(2) * 8))
 
 
-def test_boxes_count_by_their_exact_share_of_each_pixel_and_by_class():
-    weights = importance_map([Box("Face", 0.0, 0.0, 0.375, 0.5)], 2, 4, {"Face": 2.0})  # 1.5 of the 8 pixels, twice
+def test_boxes_count_by_their_exact_share_of_each_pixel_and_by_weight():
+    weights = box_weight_map([Box(0.0, 0.0, 0.375, 0.5, weight=2.0)], 2, 4)  # 1.5 of the 8 pixels, twice
     x = torch.zeros(1, 3, 2, 4)
     cost = RateDistortionLoss(0.01, 0.1)(output(x + 0.1), x, torch.from_numpy(weights)[None, None])
     assert float(cost["box_mse"]) == pytest.approx(0.01 * 2 * 1.5 / 8)
@@ -54,7 +54,7 @@ def test_zero_turns_the_boxes_off():
     assert plain["loss"] == off["loss"]
 
 
-def test_one_unit_of_importance_weighs_errors_fourfold_where_it_is():
+def test_one_unit_of_r_weighs_errors_fourfold_where_it_is():
     x, x_hat = torch.zeros(1, 3, 16, 32), torch.full((1, 3, 16, 32), 0.1)
     r = torch.tensor([[[[1.0, -0.5]]]])  # one latent for each half of the picture
     cost = RateDistortionLoss(0.01, 0.0)(output(x_hat), x, None, r)
@@ -67,7 +67,7 @@ def test_one_unit_of_importance_weighs_errors_fourfold_where_it_is():
     assert float(boxed["loss"] - cost["loss"]) == pytest.approx(scale * 255**2 * 0.1 * 0.01 * 0.5 / 2, rel=1e-4)
 
 
-def test_pictures_of_different_importance_count_each_by_its_own():
+def test_pictures_of_different_quality_count_each_by_its_own_r():
     x = torch.zeros(2, 3, 16, 16)
     x_hat = x + torch.tensor([0.1, 0.2]).view(2, 1, 1, 1)
     likelihoods = {"y": torch.tensor([[0.5], [0.25]])}
@@ -79,7 +79,7 @@ def test_pictures_of_different_importance_count_each_by_its_own():
     assert float(cost["loss"]) == pytest.approx((low + high) / 2)
 
 
-def test_structural_errors_count_by_lmbda_and_by_importance():
+def test_structural_errors_count_by_lmbda_and_by_r():
     torch.manual_seed(0)
     x = torch.rand(1, 3, 32, 32)
     x_hat = x + 0.05 * torch.randn_like(x)

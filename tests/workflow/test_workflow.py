@@ -92,7 +92,7 @@ def test_a_sweep_survives_an_experiment_that_fails_and_its_models_are_compared(p
     answer = project.run(command, check=False)
     assert answer.returncode == 1
     assert "1 of 2 experiments finished" in answer.stdout, answer.stdout + answer.stderr
-    assert "first-wrong-0.01 failed: params.yaml: model: model name 'wrong' is unknown" in answer.stderr
+    assert "first-wrong-0.01 failed: params.yaml: model name 'wrong' is unknown" in answer.stderr
     project.run("kedro run --pipeline compare --params 'compare.runs=[first]'")
     folder = project.path / "data/05_reports/comparison"
     comparison = json.loads((folder / "comparison.json").read_text())
@@ -147,7 +147,7 @@ def test_training_starts_from_a_registered_model_and_refuses_one_that_does_not_f
     assert len(project.mlflow_runs()) == runs, "nothing was trained, but there is a run"
     project.run(command)
     training = json.loads((project.path / "data/04_models/model/training.json").read_text())
-    assert (Path(training["train"]["init_from"]) / "checkpoint.safetensors").is_file()
+    assert (Path(training["train"]["init_from"]) / "model.safetensors").is_file()
     project.run("dvc checkout -q --force")
 
 

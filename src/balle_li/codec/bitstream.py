@@ -6,33 +6,30 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from balle_li.errors import BitstreamError
+from balle_li.latents.sections import Section
 
 MAGIC = b"\xbaBLI"
-VERSION = 1
+VERSION = 2
 MAX_PIXELS = 2**28
 
 _LAST = 0x80
-_FIRST_OPTIONAL = 0x40
+_FIRST_OPTIONAL = 0x40  # a decoder may skip tags from here on that it does not know, never a smaller one
 _GREY = 0x01
 _MAX_VARINT_BYTES = 5
 _LEAST_BYTES = 21  # a picture of one pixel with an empty section
 _DAMAGED = "the stream is damaged or cut short; fetch it again"
 
 
-class Section(IntEnum):
-    """What a section holds. A decoder may skip tags from 64 on that it does not know, never a smaller one."""
+class Extra(IntEnum):
+    """What else a section may hold beside the latent codec's (tags 1 to 15, `latents/sections.py`)."""
 
-    LATENTS = 1
-    LATENTS_OUTSIDE = 2
-    MAP = 3
-    MAP_OUTSIDE = 4
-    IMPORTANCE = 5
     ALPHA = 16
     ICC = 64
     EXIF = 65
 
 
-_KNOWN = frozenset(int(tag) for tag in Section)
+_KNOWN = frozenset(int(tag) for tag in (*Section, *Extra))
+NAMES = {int(tag): tag.name.lower() for tag in (*Section, *Extra)}
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Stream:
     @property
     def mode(self) -> str:
         """Pillow's name for the colour of the picture: L, LA, RGB or RGBA."""
-        return ("L" if self.grey else "RGB") + ("A" if Section.ALPHA in self.sections else "")
+        return ("L" if self.grey else "RGB") + ("A" if Extra.ALPHA in self.sections else "")
 
     def pack(self) -> bytes:
         """The stream as bytes."""

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from balle_li.codec.latents import LatentCoder, Prepared
-from balle_li.codec.tiles import Progress, tiles
+from balle_li.latents.base import LatentCodec, Prepared
+from balle_li.quality_map import STEPS, Levels
 from balle_li.structure import structural_error
+from balle_li.tiling import Progress, tiles
 
 MAX_EFFORT = 10
 _STEPS_PER_EFFORT = 10
@@ -29,18 +30,18 @@ Synthesis = Callable[[Tensor], Tensor]
 @dataclass(frozen=True)
 class Goal:
     """lmbda: bits a pixel that a mean squared error of 1 is worth, on the 0–255 scale. structure: what a structural error
-    of 1 is worth, in such errors. importance: float32 (rows, columns), 4^r, by which errors are multiplied, one for every
-    square of `downsampling` pixels a side."""
+    of 1 is worth, in such errors. r: levels (rows, columns), one for every square of `downsampling` pixels a side, whose
+    errors are multiplied by 4^r."""
 
     downsampling: int
     lmbda: float
     structure: float
-    importance: NDArray[np.float32]
+    r: Levels
 
 
 def adapt(
     prepared: Prepared,
-    coder: LatentCoder,
+    coder: LatentCodec,
     rgb: NDArray[np.uint8],
     goal: Goal,
     synthesis: Synthesis,
@@ -52,7 +53,7 @@ def adapt(
     rgb: (H, W, 3). synthesis: y_hat (1, C, h, w) to pixels (1, 3, h·d, w·d), 0 to 255, differentiable. effort: 1 to
     MAX_EFFORT.
     """
-    values = prepared.centred + prepared.mean
+    values = prepared.residual + prepared.mean
     _, rows, columns = values.shape
     for row, column in tiles(rows, columns, _TILE, progress):
         window = tuple(
@@ -62,14 +63,14 @@ def adapt(
         inner = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip((row, column), window, strict=True))
         tile = _Tile(prepared.part(*window), coder, rgb, goal, window, synthesis)
         values[:, row, column] = tile.adapted(effort * _STEPS_PER_EFFORT)[:, *inner]
-    return coder.settled(prepared, values)
+    return coder.requantized(prepared, values)
 
 
 class _Tile:
     def __init__(
         self,
         prepared: Prepared,
-        coder: LatentCoder,
+        coder: LatentCodec,
         rgb: NDArray[np.uint8],
         goal: Goal,
         window: tuple[slice, ...],
@@ -80,9 +81,9 @@ class _Tile:
         unit = goal.downsampling
         area = rgb[*(slice(span.start * unit, span.stop * unit) for span in window)]
         self._seen = area.shape[:2]
-        spread = torch.from_numpy(goal.importance[window])[None, None]
-        self._importance = functional.interpolate(spread, scale_factor=unit)
-        height, width = self._importance.shape[2:]
+        spread = torch.from_numpy(4.0 ** (goal.r[window] / STEPS)).float()[None, None]
+        self._weights = functional.interpolate(spread, scale_factor=unit)
+        height, width = self._weights.shape[2:]
         below, beside = height - area.shape[0], width - area.shape[1]
         whole = np.pad(area, ((0, below), (0, beside), (0, 0)), mode="edge")
         self._pixels = torch.from_numpy(whole).permute(2, 0, 1)[None].float()
@@ -93,17 +94,17 @@ class _Tile:
 
     def adapted(self, steps: int) -> NDArray[np.float32]:
         """The values of the lowest J met on the way, the first ones included."""
-        first = self._prepared.centred + self._prepared.mean
+        first = self._prepared.residual + self._prepared.mean
         values = torch.from_numpy(first.copy()).requires_grad_()
         rate = _REACH / steps
         optimizer = torch.optim.Adam([values], lr=rate, fused=True)
         best, lowest = first, torch.inf
         with torch.enable_grad():
             for step in range(steps + 1):
-                now = self._coder.settled(self._prepared, values.detach().numpy())
-                centred = values - torch.from_numpy(now.mean)
+                now = self._coder.requantized(self._prepared, values.detach().numpy())
+                residual = values - torch.from_numpy(now.mean)
                 rounded = torch.from_numpy(now.symbols()).float()
-                distortion = self._distortion(centred + (rounded - centred).detach(), now)
+                distortion = self._distortion(residual + (rounded - residual).detach(), now)
                 cost = float(distortion.detach() + self._bits(rounded, now))
                 if cost < lowest:
                     best, lowest = values.detach().numpy().copy(), cost
@@ -111,27 +112,27 @@ class _Tile:
                     break
                 optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
                 optimizer.zero_grad()
-                (distortion + self._bits(centred, now)).backward()
+                (distortion + self._bits(residual, now)).backward()
                 optimizer.step()
         return best
 
-    def _distortion(self, centred: Tensor, now: Prepared) -> Tensor:
+    def _distortion(self, residual: Tensor, now: Prepared) -> Tensor:
         """Errors as the bits that they are worth."""
-        kept = torch.where(torch.from_numpy(now.coded), centred, torch.zeros(()))
+        kept = torch.where(torch.from_numpy(now.coded), residual, torch.zeros(()))
         y_hat = (kept + torch.from_numpy(now.mean)) * self._gain
         pixels = self._synthesis(y_hat[None]).float()
         height, width = self._seen
-        squared = ((pixels - self._pixels).square().mean(dim=1, keepdim=True) * self._importance)[..., :height, :width]
+        squared = ((pixels - self._pixels).square().mean(dim=1, keepdim=True) * self._weights)[..., :height, :width]
         error = squared.sum()
         if self._goal.structure > 0:
-            structural = structural_error(self._pixels / 255, pixels / 255, self._importance)
+            structural = structural_error(self._pixels / 255, pixels / 255, self._weights)
             error = error + height * width * self._goal.structure * structural.sum()
         return self._goal.lmbda * error
 
-    def _bits(self, centred: Tensor, now: Prepared) -> Tensor:
+    def _bits(self, residual: Tensor, now: Prepared) -> Tensor:
         """What values cost by the tables, in straight lines between the whole numbers and beyond a table's ends."""
         table = torch.from_numpy(now.table.astype(np.int64))
-        place, last = centred - self._offset[table], self._last[table]
+        place, last = residual - self._offset[table], self._last[table]
         left = torch.minimum(place.detach().floor().clamp_min(0), (last - 1).clamp_min(0))
         flat = self._costs.view(-1)
         index = table * self._costs.shape[1] + left.long()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from balle_li.errors import BalleLiError, BitstreamError
+from balle_li.files import inflate
 
 MAX_METADATA_BYTES = 2**24
 
@@ -75,18 +76,6 @@ def unpack_alpha(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
     if plane.size != height * width:
         raise BitstreamError("the alpha channel has the wrong size; the stream is damaged")
     return np.cumsum(plane.reshape(height, width), axis=1, dtype=np.uint8)
-
-
-def inflate(data: bytes, limit: int) -> bytes:
-    """Undo zlib.compress. Raises BitstreamError when `data` is damaged or would grow beyond `limit` bytes."""
-    engine = zlib.decompressobj()
-    try:
-        plain = engine.decompress(data, limit + 1)
-    except zlib.error:
-        plain = b""
-    if not engine.eof or engine.unused_data or len(plain) > limit:
-        raise BitstreamError("a deflated section of the stream is damaged")
-    return plain
 
 
 def _pixels(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:

@@ -1,75 +1,108 @@
 """The transforms of a model between pixels and latents: tile by tile, without seams.
 
 A tile is given every input that decides its outputs, so the tiles' outputs are those of the whole picture up to the
-rounding of floating-point sums.
+rounding of floating-point sums. Transforms whose geometry is not known (`balle_li.tiling`) run on the whole picture.
 """
+
+import copy
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from balle_li.codec.dtype import fastest_dtype
-from balle_li.codec.layers import channels_in
-from balle_li.codec.model_folder import ModelFolder
-from balle_li.codec.networks import build_network, fold_input_scale, fold_output_scale
-from balle_li.codec.tiles import Progress, inputs_of, tiles, within
+from balle_li.errors import BalleLiError
+from balle_li.models.base import CompressionModel
+from balle_li.models.layers import GDN, SubpixelDeconvolution
+from balle_li.tiling import Progress, Tile, can_be_tiled, inputs_of, tiles, within
 
 TILE_PIXELS = 1024
+MAX_PIXELS = 2**28
+MAX_WHOLE_PIXELS = 2**24  # of pictures that go through in one piece
 _PIXEL_CENTRE = 127.5
+_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, SubpixelDeconvolution)
 
 
 class Transforms:
-    """Analysis (pixels to latents) and synthesis (latents to pixels) of one model on one device."""
+    """Analysis (pixels to latents) and synthesis (latents to pixels) of one model on one device.
+
+    dtype: in which the networks compute, by default the device's fastest.
+    """
 
     def __init__(
-        self, model: ModelFolder, device: torch.device, dtype: torch.dtype | None, tile_pixels: int = TILE_PIXELS
-    ):
-        self.device, self.dtype = device, dtype or fastest_dtype(device)
-        self.downsampling: int = model.description["downsampling"]
+        self,
+        model: CompressionModel,
+        device: torch.device,
+        dtype: torch.dtype | None = None,
+        tile_pixels: int = TILE_PIXELS,
+    ) -> None:
+        self.device, self.downsampling, self._model = device, model.downsampling, model
+        self._g_a, self._g_s = (
+            copy.deepcopy(part).requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
+            for part in (model.g_a, model.g_s)
+        )
+        # Pixels are fed as 0 to 255, which bfloat16 holds exactly, and leave centred on zero, where it has twice the
+        # resolution: the outer convolutions take up the factor.
+        first, last = _outer_convolution(self._g_a, 0), _outer_convolution(self._g_s, -1)
+        self._folded = first is not None and last is not None
+        if first is not None and last is not None:
+            first.weight.mul_(1 / 255)
+            last.weight.mul_(255)
+            assert last.bias is not None
+            last.bias.mul_(255).sub_(_PIXEL_CENTRE)
+        self.dtype = (dtype or fastest_dtype(device)) if self._folded else torch.float32
+        for module in (*self._g_a.modules(), *self._g_s.modules()):
+            if isinstance(module, _CONVOLUTIONS):
+                module.to(self.dtype)  # once, where autocast would do it in every call
+            if isinstance(module, GDN | SubpixelDeconvolution):
+                module.freeze()
+        self.tiled = can_be_tiled(model.g_a) and can_be_tiled(model.g_s)
         self._tile = max(1, tile_pixels // self.downsampling)
-        self._channels = channels_in(model.network("g_s")) or 0
-        plain = "g_a" in model.description["networks"]
-        self._entry = "g_a" if plain else "features"
-        self._entry_layers = model.network(self._entry)
-        self._g_s_layers = model.network("g_s")
-        networks = [self._entry] if plain else [self._entry, "latents", "importance"]
-        # Pixels are fed as 0 to 255 and leave centred on zero, where bfloat16 has twice the resolution.
-        weights = {name: model.weights(name) for name in [*networks, "g_s"]}
-        weights[self._entry] = fold_input_scale(weights[self._entry], 1 / 255)
-        weights["g_s"] = fold_output_scale(self._g_s_layers, weights["g_s"], 255, -_PIXEL_CENTRE)
-        self._networks = {
-            name: build_network(model.network(name), weights[name], device, self.dtype) for name in weights
-        }
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of latents of a picture."""
         return -(-height // self.downsampling), -(-width // self.downsampling)
 
+    def check_size(self, height: int, width: int) -> None:
+        """Raise BalleLiError for a picture of more pixels, with what fills up its latents, than can be coded."""
+        rows, columns = self.grid(height, width)
+        pixels = rows * columns * self.downsampling**2
+        if pixels > MAX_PIXELS:
+            raise BalleLiError(f"the picture has {width}x{height} pixels; at most 2^28 can be compressed, cut it")
+        if not self.tiled and pixels > MAX_WHOLE_PIXELS:
+            raise BalleLiError(
+                f"the picture has {width}x{height} pixels; {self._model.name} codes pictures in one piece (its layers do "
+                "not declare their reach), at most 2^24 pixels: cut it"
+            )
+
     @torch.inference_mode()
-    def analyse(
-        self, rgb: NDArray[np.uint8], progress: Progress | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Latents (channels, rows, columns) of `rgb` (H, W, 3), and the importance (rows, columns) of models with one.
+    def analyse(self, rgb: NDArray[np.uint8], progress: Progress | None = None) -> NDArray[np.float32]:
+        """Latents (channels, rows, columns) of `rgb` (H, W, 3).
 
         The picture is continued to whole latents by repeating its last row and column.
         """
-        rows, columns = self.grid(*rgb.shape[:2])
-        latents = np.empty((self._channels, rows, columns), dtype=np.float32)
-        importance = None if self._entry == "g_a" else np.empty((rows, columns), dtype=np.float32)
-        unit = self.downsampling
-        for row, column in tiles(rows, columns, self._tile, progress):
-            top, left = (
-                inputs_of(self._entry_layers, span, count * unit, unit)
-                for span, count in ((row, rows), (column, columns))
-            )
-            pixels = torch.from_numpy(_window(rgb, top, left)).to(self.device)
-            y, mask = self._encode(pixels.permute(2, 0, 1)[None].to(self.dtype))
-            inner = within(row, top, 1, unit), within(column, left, 1, unit)
-            latents[:, row, column] = y[0][:, *inner].float().cpu().numpy()
-            if importance is not None:
-                importance[row, column] = mask[0, 0][inner].float().cpu().numpy()
-        return latents, importance
+
+        def y(x: Tensor) -> Tensor:
+            with self._precision():
+                latents: Tensor = self._g_a(x if self._folded else x / 255)
+                return latents
+
+        return self._mapped(y, rgb, self.device, progress)
+
+    @torch.inference_mode()
+    def importance(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """The importance map of the model's analysis transform, (rows, columns), None if it has none."""
+        if type(self._model).importance is CompressionModel.importance:
+            return None
+
+        def importance(x: Tensor) -> Tensor:
+            found = self._model.importance(x / 255)
+            assert found is not None
+            return found
+
+        return self._mapped(importance, rgb, torch.device("cpu"), None)[0]
 
     @torch.inference_mode()
     def synthesise(
@@ -79,33 +112,72 @@ class Transforms:
         rgb = np.empty((height, width, 3), dtype=np.uint8)
         _, rows, columns = latents.shape
         unit = self.downsampling
-        for row, column in tiles(rows, columns, self._tile, progress):
+        for row, column in self._tiles(rows, columns, progress):
             area = (
                 slice(row.start * unit, min(row.stop * unit, height)),
                 slice(column.start * unit, min(column.stop * unit, width)),
             )
-            top, left = inputs_of(self._g_s_layers, area[0], rows), inputs_of(self._g_s_layers, area[1], columns)
-            y_hat = torch.from_numpy(latents[:, top, left])[None].to(self.device, self.dtype)
+            top, left = (
+                inputs_of(self._g_s, part, count) if self.tiled else slice(0, count)
+                for part, count in zip(area, (rows, columns), strict=True)
+            )
+            y_hat = torch.from_numpy(latents[:, top, left])[None].to(self.device)
             # Truncation of v + 128 rounds v + 127.5.
-            pixels = self._networks["g_s"](y_hat.contiguous(memory_format=torch.channels_last))
-            pixels = pixels.float().add_(_PIXEL_CENTRE + 0.5).clamp_(0, 255).to(torch.uint8)
+            pixels = self._pixels(y_hat).add_(_PIXEL_CENTRE + 0.5).clamp_(0, 255).to(torch.uint8)
             inner = pixels[0][:, within(area[0], top, unit), within(area[1], left, unit)]
             rgb[area] = inner.permute(1, 2, 0).cpu().numpy()
         return rgb
 
     def differentiable_synthesis(self, y_hat: Tensor) -> Tensor:
         """y_hat (1, C, h, w) to pixels (1, 3, h·d, w·d), 0 to 255 but neither clipped nor rounded; gradients pass."""
-        entering = y_hat.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
-        pixels: Tensor = self._networks["g_s"](entering).float()
-        return pixels.cpu() + _PIXEL_CENTRE
+        return self._pixels(y_hat.to(self.device)).cpu() + _PIXEL_CENTRE
 
-    def _encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (1, 3, H, W), values 0 to 255, to y (1, C, H/d, W/d) and the importance (1, 1, H/d, W/d)."""
-        features = self._networks[self._entry](x)
-        if self._entry == "g_a":
-            return features, features
-        importance = self._networks["importance"](features)
-        return self._networks["latents"](features) * (importance > 0.5), importance
+    def _pixels(self, y_hat: Tensor) -> Tensor:
+        """y_hat to pixels less their centre, fp32."""
+        with self._precision():
+            pixels: Tensor = self._g_s(y_hat.contiguous(memory_format=torch.channels_last))
+        pixels = pixels.float()
+        return pixels if self._folded else pixels * 255 - _PIXEL_CENTRE
+
+    def _mapped(
+        self,
+        function: Callable[[Tensor], Tensor],
+        rgb: NDArray[np.uint8],
+        device: torch.device,
+        progress: Progress | None,
+    ) -> NDArray[np.float32]:
+        """What `function` makes of the pixels (1, 3, h, w), 0 to 255, tile by tile: (channels, rows, columns)."""
+        rows, columns = self.grid(*rgb.shape[:2])
+        unit = self.downsampling
+        mapped: NDArray[np.float32] | None = None
+        for row, column in self._tiles(rows, columns, progress):
+            top, left = (
+                inputs_of(self._g_a, span, count * unit, unit) if self.tiled else slice(0, count * unit)
+                for span, count in ((row, rows), (column, columns))
+            )
+            pixels = torch.from_numpy(_window(rgb, top, left)).to(device)
+            values = function(pixels.permute(2, 0, 1)[None].float())[0]
+            inner = within(row, top, 1, unit), within(column, left, 1, unit)
+            if mapped is None:
+                mapped = np.empty((len(values), rows, columns), dtype=np.float32)
+            mapped[:, row, column] = values[:, *inner].float().cpu().numpy()
+        assert mapped is not None
+        return mapped
+
+    def _tiles(self, rows: int, columns: int, progress: Progress | None) -> Iterator[Tile]:
+        return tiles(rows, columns, self._tile if self.tiled else max(rows, columns), progress)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
+
+
+def _outer_convolution(module: nn.Module, end: int) -> nn.Conv2d | nn.ConvTranspose2d | None:
+    """The convolution at one end of a transform (0 or −1), None where there is another layer."""
+    while isinstance(module, nn.Sequential):
+        module = module[end]
+    if type(module) in _CONVOLUTIONS and module.bias is not None:
+        return module  # type: ignore[return-value]
+    return None
 
 
 def _window(rgb: NDArray[np.uint8], rows: slice, columns: slice) -> NDArray[np.uint8]:

@@ -85,5 +85,5 @@ def boxes_of(picture: Mapping[str, Any]) -> list[Box]:
     for box in picture["boxes"]:
         xmin, ymin, xmax, ymax = box["corners"]
         flags = {name: box[name] for name in ("is_group_of", "is_depiction") if name in box}
-        boxes.append(Box(box["label"], xmin / width, ymin / height, xmax / width, ymax / height, **flags))
+        boxes.append(Box(xmin / width, ymin / height, xmax / width, ymax / height, box["label"], **flags))
     return boxes

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from balle_li.boxes import Box, importance_map
+from balle_li.boxes import Box, box_weight_map, weighted
 
 CEILING_DB = 100.0
 """What an error of zero counts as, in dB, so that means and JSON stay finite."""
@@ -44,11 +44,11 @@ def measure(
     inside = outside = None
     by_class: dict[str, float] = {}
     if boxes:
-        inside = _weighted_mean(error, importance_map(boxes, height, width, class_weights))
-        outside = _weighted_mean(error, 1.0 - importance_map(boxes, height, width, {}))
+        inside = _weighted_mean(error, box_weight_map(weighted(boxes, class_weights), height, width))
+        outside = _weighted_mean(error, 1.0 - box_weight_map(weighted(boxes, {}), height, width))
         for label in sorted({box.label for box in boxes}):
             own = [box for box in boxes if box.label == label]
-            mse = _weighted_mean(error, importance_map(own, height, width, {}))
+            mse = _weighted_mean(error, box_weight_map(weighted(own, {}), height, width))
             if mse is not None:
                 by_class[label] = psnr_of(mse)
     mse = float(error.mean(dtype=np.float64))

@@ -5,12 +5,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from balle_li.boxes import weighted
 from balle_li.codec.codec import Codec
+from balle_li.codec.options import EncodeOptions
 from balle_li.errors import StageError
 from balle_li.evaluation.config import HEADLINE_QUALITY
 from balle_li.evaluation.measurement import Measurement, Reference, measure_decoded
@@ -51,15 +52,14 @@ class ModelUnderTest:
             raise StageError(f"{folder} holds no model; run `kedro run --pipeline train` first")
         description = read_json(folder / "model.json")
         codec = Codec.load(folder, device)
-        lmbda = float(description["lmbda"])
         steps = description.get("training", {}).get("steps", 0)
         files = [sha256_file(folder / name) for name in ("model.json", "model.safetensors")]
         return cls(
             codec=codec,
-            name=description["name"],
-            lmbda=lmbda,
+            name=codec.name,
+            lmbda=codec.trained_for["lmbda"],
             steps=steps if isinstance(steps, int) else 0,
-            setting=f"N={description['N']}, lmbda={lmbda:g}",
+            setting=codec.setting,
             digest=hashlib.sha256("".join(files).encode()).hexdigest(),
         )
 
@@ -71,14 +71,15 @@ class ModelUnderTest:
         A model of one rate has the headline alone.
         """
         if not self.codec.variable_rate:
-            headline = self._trip(reference, self.name, self.setting, class_weights, stream)
+            headline = self._trip(reference, self.name, self.setting, class_weights, stream, EncodeOptions())
             return PictureResult(headline, (headline,), None)
         aside = stream.with_suffix(".aside")
         curve = []
         for quality in qualities:
             path = stream if quality == HEADLINE_QUALITY else aside
             setting = f"{self.setting}, quality {quality:g}"
-            curve.append(self._trip(reference, self.name, setting, class_weights, path, quality=quality))
+            options = EncodeOptions(quality=quality)
+            curve.append(self._trip(reference, self.name, setting, class_weights, path, options))
         headline = curve[qualities.index(HEADLINE_QUALITY)]
         with_boxes = self._with_boxes(reference, headline, class_weights, aside) if reference.boxes else None
         aside.unlink(missing_ok=True)
@@ -87,18 +88,23 @@ class ModelUnderTest:
     def _with_boxes(
         self, reference: Reference, headline: Measurement, class_weights: Mapping[str, float], path: Path
     ) -> Measurement:
-        wish: dict[str, Any] = {"boxes": reference.boxes, "class_weights": class_weights}
-        wish |= {"target_bytes": headline.stream_bytes}
+        options = EncodeOptions(boxes=weighted(reference.boxes, class_weights), target_bytes=headline.stream_bytes)
         name, setting = self.name + WITH_BOXES, f"{headline.setting}, boxes at equal size"
-        return self._trip(reference, name, setting, class_weights, path, **wish)
+        return self._trip(reference, name, setting, class_weights, path, options)
 
     def _trip(
-        self, reference: Reference, name: str, setting: str, weights: Mapping[str, float], path: Path, **wish: Any
+        self,
+        reference: Reference,
+        name: str,
+        setting: str,
+        weights: Mapping[str, float],
+        path: Path,
+        options: EncodeOptions,
     ) -> Measurement:
         """Compress to `path`, read the file back, decompress, and compare."""
         image = Image.fromarray(reference.pixels)
         start = time.perf_counter()
-        stream = self.codec.compress(image, **wish)
+        stream = self.codec.compress(image, options)
         encode_seconds = time.perf_counter() - start
         write_bytes(path, stream)
         stream = path.read_bytes()

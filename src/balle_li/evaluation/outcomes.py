@@ -41,19 +41,17 @@ class Evaluation:
         import pyarrow.parquet as pq
 
         codec = Codec.load(model, device)
-        facts = codec.description
         try:
             rows = pq.read_table(folder / "pictures.parquet").to_pylist()
         except FileNotFoundError:
             raise StageError(f"{folder} holds no evaluation; run `kedro run --pipeline evaluate` first") from None
         records: dict[str, list[dict[str, Any]]] = {}
         for row in rows:
-            if row["codec"] == facts["name"]:
+            if row["codec"] == codec.name:
                 records.setdefault(row["image_id"], []).append(row)
         if not records:
             raise StageError(f"{folder} was not made with {model}; run `kedro run --pipeline evaluate` again")
-        setting = f"N={facts['N']}, lmbda={facts['lmbda']:g}"
-        return cls(folder, codec, f"{facts['name']} ({setting}{f', {run}' if run else ''})", records)
+        return cls(folder, codec, f"{codec.name} ({codec.setting}{f', {run}' if run else ''})", records)
 
     def key(self) -> str:
         """A hash of the figures and of the model: other results have another."""
@@ -91,7 +89,7 @@ class Evaluation:
             name: as_shown(_over_picture(values, height, width, self.codec.downsampling), orientation, rotation)
             for name, values in maps.items()
         }
-        # A model of variable rate was measured at several rates, the stream has one of them.
+        # A variable-rate model was measured at several rates, the stream has one of them.
         record = min(self.records[image_id], key=lambda record: abs(record["stream_bytes"] - len(stream)))
         return Outcome(image_id, {name: record[name] for name in FIGURES}, path, shown)
 

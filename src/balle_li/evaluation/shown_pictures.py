@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from balle_li.boxes import clip_to_window, importance_map, to_records
+from balle_li.boxes import box_weight_map, clip_to_window, to_records, weighted
 from balle_li.evaluation.picture_page import Example, heat
 from balle_li.files import write_bytes, write_json
-from balle_li.importance import box_importance
+from balle_li.quality_map import box_offset
 
 LONGEST = 1024
 """Pixels of a crop's longer side at most; larger pictures are cut, never scaled, so that artefacts stay as they are."""
@@ -66,11 +66,11 @@ def _inside(example: Example) -> dict[str, float | None]:
     if not example.reference.boxes:
         return {"bits_inside": None, "area_inside": None}
     height, width = example.reference.pixels.shape[:2]
-    cover = box_importance(example.reference.boxes, height, width, example.step, {}).clip(0, 1)
+    cover = box_offset(weighted(example.reference.boxes, {}), height, width, example.step).clip(0, 1)
     bits = float((example.bits * cover).sum() / max(float(example.bits.sum()), 1e-9))
     return {
         "bits_inside": bits,
-        "area_inside": float(importance_map(example.reference.boxes, height, width, {}).mean()),
+        "area_inside": float(box_weight_map(weighted(example.reference.boxes, {}), height, width).mean()),
     }
 
 

@@ -11,14 +11,15 @@ from typing import Any
 import typer
 from PIL import Image, UnidentifiedImageError
 
-from balle_li.codec.bitstream import Section, Stream
+from balle_li.codec.bitstream import NAMES, Stream
 from balle_li.errors import BalleLiError
 from balle_li.files import write_bytes
-from balle_li.importance import STEPS, r_to_quality
+from balle_li.interfaces.arguments import Arguments
 from balle_li.interfaces.locate import decoding_codec, default_codec
 from balle_li.interfaces.pillow_plugin import EXTENSION
-from balle_li.interfaces.wishes import Wishes
+from balle_li.latents.sections import Section
 from balle_li.progress import progress
+from balle_li.quality_map import STEPS, r_to_quality
 
 STANDARD = "-"
 
@@ -30,7 +31,7 @@ Conversion = Callable[[bytes, str], bytes]
 
 
 def run_compress(
-    paths: Sequence[str], model: str | None, device: str, workers: int, strip: bool, force: bool, wishes: Wishes
+    paths: Sequence[str], model: str | None, device: str, workers: int, force: bool, arguments: Arguments
 ) -> int:
     """Compress every source; returns how many failed. Raises typer.BadParameter: the paths make no sense."""
     Image.init()
@@ -39,7 +40,7 @@ def run_compress(
 
     def convert(data: bytes, destination: str) -> bytes:
         with Image.open(io.BytesIO(data)) as image:
-            return codec.compress(image, strip=strip, **wishes.of(image))
+            return codec.compress(image, arguments.of(image))
 
     return _run(jobs, convert, "Compressing", workers, force)
 
@@ -71,10 +72,9 @@ def describe_stream(path: str) -> dict[str, Any]:
     with _named(path):
         data = _read(path)
         stream = Stream.unpack(data)
-    r = stream.sections.get(Section.IMPORTANCE)
+    r = stream.sections.get(Section.QUALITY_MAP)
     quality = None if r is None else _quality(r)
-    names = {int(tag): tag.name.lower() for tag in Section}
-    sections = {names.get(tag, f"unknown {tag}"): len(content) for tag, content in stream.sections.items()}
+    sections = {NAMES.get(tag, f"unknown {tag}"): len(content) for tag, content in stream.sections.items()}
     return {
         "file": path,
         "width": stream.width,
@@ -89,7 +89,7 @@ def describe_stream(path: str) -> dict[str, Any]:
 
 
 def _quality(r: bytes) -> float | str:
-    """The quality that an even importance was coded at."""
+    """The quality that an even quality map was coded at."""
     if len(r) != 1:
         return "by region"
     return round(r_to_quality(int.from_bytes(r, "little", signed=True) / STEPS), 1)

@@ -58,7 +58,7 @@ def compress(
             show_default=False,
         ),
     ] = None,
-    importance: Annotated[
+    quality_map: Annotated[
         str | None,
         typer.Option(
             help="A grey picture, stretched over the picture: 128 changes nothing, lighter counts more, darker less.",
@@ -75,11 +75,11 @@ def compress(
     force: Force = False,
 ) -> None:
     """Compress pictures to .bli files."""
+    from balle_li.interfaces.arguments import read_arguments
     from balle_li.interfaces.batch import run_compress
-    from balle_li.interfaces.wishes import read_wishes
 
-    wishes = read_wishes(quality, target_bpp, target_size, boxes or [], importance, effort)
-    _finish(run_compress(paths, model, device, workers, strip, force, wishes))
+    arguments = read_arguments(quality, target_bpp, target_size, boxes or [], quality_map, effort, strip)
+    _finish(run_compress(paths, model, device, workers, force, arguments))
 
 
 @app.command()
@@ -150,10 +150,8 @@ def models(
             failed += 1
             continue
         facts: dict[str, Any] = {"folder": str(folder), "fingerprint": model.fingerprint.hex()}
-        facts |= {key: model.description.get(key) for key in ("name", "N", "lmbda", "downsampling")}
-        facts["parameters"] = sum(
-            tensor.numel() for key, tensor in model.tensors.items() if not key.startswith("tables.")
-        )
+        facts |= model.description["model"] | model.trained_for | {"downsampling": model.model.downsampling}
+        facts["parameters"] = sum(weight.numel() for weight in model.model.parameters())
         typer.echo(json.dumps(facts) if as_json else "\n".join(f"{key:12} {value}" for key, value in facts.items()))
     _finish(failed)
 

@@ -55,7 +55,7 @@ def decoding_codec(data: bytes, name: str | Path | None = None, device: str = "a
         codec = default_codec(place, device)
         if codec.fingerprint == fingerprint:
             return codec
-        known.append(f"{codec.description['name']} {codec.fingerprint.hex()}")
+        known.append(f"{codec.name} {codec.fingerprint.hex()}")
     raise BitstreamError(
         f"the stream was made by model {fingerprint.hex()}, not by {' or '.join(known)}; "
         f"name its folder with --model or {VARIABLE}"

@@ -1,20 +1,24 @@
 """Pillow reads and writes .bli files: `Image.open("photo.bli")`, `image.save("photo.bli")`.
 
-Saving uses the default model (`locate.py`), or another as `model=folder`; it takes `device`, `strip`, `exif` and
-`icc_profile`, and `quality`, `boxes`, `class_weights`, `importance`, `target_bytes` and `effort` as `Codec.compress` does.
+Saving uses the default model (`locate.py`), or another as `model=folder`; it takes `device`, `exif` and `icc_profile`, and
+the fields of `EncodeOptions`: `quality`, `boxes`, `quality_map`, `target_bytes`, `target_bpp`, `effort`, `strip`.
 Registering costs next to nothing; torch is imported when a picture is first decoded or saved.
 """
 
-from typing import IO, Any
+import dataclasses
+from collections.abc import Mapping
+from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile
 
 from balle_li.codec.bitstream import MAGIC, Stream
 from balle_li.interfaces.locate import decoding_codec, default_codec
 
+if TYPE_CHECKING:
+    from balle_li.codec.options import EncodeOptions
+
 FORMAT = "BLI"
 EXTENSION = ".bli"
-_WISHES = ("quality", "boxes", "class_weights", "importance", "target_bytes", "effort")
 
 
 class BliImageFile(ImageFile.ImageFile):
@@ -64,5 +68,12 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
             key: value.tobytes() if isinstance(value, Image.Exif) else value for key, value in metadata.items()
         }
     codec = default_codec(options.get("model"), options.get("device", "auto"))
-    wishes = {name: options[name] for name in _WISHES if name in options}
-    file.write(codec.compress(image, strip=options.get("strip", False), **wishes))
+    file.write(codec.compress(image, _encode_options(options)))
+
+
+def _encode_options(given: Mapping[str, Any]) -> "EncodeOptions":
+    """Of the keywords of `Image.save`, those that are the codec's; Pillow adds some of its own."""
+    from balle_li.codec.options import EncodeOptions
+
+    known = {field.name for field in dataclasses.fields(EncodeOptions)}
+    return EncodeOptions(**{name: value for name, value in given.items() if name in known})

@@ -1,18 +1,20 @@
 """`balle`: the baseline of the comparison."""
 
-from torch import Tensor, nn
+from torch import nn
 
-from balle_li.models.base import CompressionModel, ModelOutput
-from balle_li.models.entropy import EntropyBottleneck
+from balle_li.latents.factorized import FactorizedLatents
+from balle_li.models.base import CompressionModel
 from balle_li.models.klt import start_as_klt
 from balle_li.models.layers import GDN, conv, deconv
+from balle_li.models.registry import register_model
 
 
+@register_model("balle")
 class Balle(CompressionModel):
     """Ballé, Laparra & Simoncelli (2017), "End-to-end optimized image compression": bls2017.
 
                  ┌─────┐        ┌─────────────────────┐          ┌─────┐
-        x ──────►│ g_a ├── y ──►│ entropy bottleneck  ├─ y_hat ─►│ g_s ├──────► x_hat
+        x ──────►│ g_a ├── y ──►│ factorized latents  ├─ y_hat ─►│ g_s ├──────► x_hat
                  └─────┘        └──────────┬──────────┘          └─────┘
                                       likelihoods
 
@@ -25,9 +27,12 @@ class Balle(CompressionModel):
     """
 
     downsampling = 16
+    started_near_goal = ("g_a", "g_s")
+    g_a: nn.Sequential
+    g_s: nn.Sequential
 
     def __init__(self, N: int) -> None:
-        super().__init__(N)
+        super().__init__()
         self.g_a = nn.Sequential(
             conv(3, N, kernel=9, stride=4),
             GDN(N),
@@ -35,7 +40,7 @@ class Balle(CompressionModel):
             GDN(N),
             conv(N, N, kernel=5, stride=2),
         )
-        self.entropy_bottleneck = EntropyBottleneck(N)
+        self.latent_codec = FactorizedLatents(N)
         self.g_s = nn.Sequential(
             deconv(N, N, kernel=5, stride=2),
             GDN(N, inverse=True),
@@ -44,14 +49,3 @@ class Balle(CompressionModel):
             deconv(N, 3, kernel=9, stride=4),
         )
         start_as_klt(self.g_a, self.g_s)
-
-    def forward(self, x: Tensor, importance: Tensor | None = None) -> ModelOutput:
-        y = self.g_a(x)
-        y_hat, likelihoods = self.entropy_bottleneck(y)
-        return {"x_hat": self.g_s(y_hat), "likelihoods": {"y": likelihoods}, "importance": None}
-
-    def networks(self) -> dict[str, nn.Sequential]:
-        return {"g_a": self.g_a, "g_s": self.g_s}
-
-    def bottlenecks(self) -> dict[str, EntropyBottleneck]:
-        return {"y": self.entropy_bottleneck}

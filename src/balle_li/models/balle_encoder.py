@@ -5,8 +5,10 @@ from torch import nn
 from balle_li.models.balle import Balle
 from balle_li.models.klt import start_as_klt
 from balle_li.models.layers import GDN, conv, deconv
+from balle_li.models.registry import register_model
 
 
+@register_model("balle-encoder")
 class BalleEncoder(Balle):
     """ "Balle Encoder" of Graham & Decoto (2019): a fourth stage halves the latents' sides once more.
 
@@ -27,6 +29,7 @@ class BalleEncoder(Balle):
         start_as_klt(self.g_a, self.g_s)
 
 
+@register_model("balle-encoder-5")
 class BalleEncoder5(BalleEncoder):
     """The second variation of "Balle Encoder": a fifth 5×5 stage, of stride 1, between the fourth and the latents.
 

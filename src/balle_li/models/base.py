@@ -1,46 +1,62 @@
-"""What every model of the comparison offers to training and to the exporter."""
+"""What every model offers to training, to the codec and to the comparison."""
 
-from abc import ABC, abstractmethod
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from torch import Tensor, nn
 
-from balle_li.models.entropy import EntropyBottleneck
+from balle_li.latents.base import LatentCodec, LatentOutput
 
 
 class ModelOutput(TypedDict):
     """x_hat `(B, 3, H, W)`, not clipped to [0, 1]; likelihoods of every coded latent, fp32, keyed by its name ("y");
-    importance `(B, 1, h, w)` in [0, 1] where the model makes a map of what is worth bits, else None."""
+    importance `(B, 1, h, w)` in [0, 1], the model's map of what is worth bits, where it makes one, else None."""
 
     x_hat: Tensor
     likelihoods: dict[str, Tensor]
     importance: Tensor | None
 
 
-class CompressionModel(nn.Module, ABC):
-    """An analysis transform, an entropy model and a synthesis transform, trained end to end.
+class CompressionModel(nn.Module):
+    """An analysis transform g_a, a latent codec and a synthesis transform g_s, trained end to end.
 
-    In training mode latents carry uniform noise in place of rounding; in evaluation mode they are rounded.
+    A subclass sets `downsampling` and, in its constructor, the three parts; a decorator gives it a name:
+
+        @register_model("mine")
+        class Mine(CompressionModel):
+            downsampling = 16
+
+            def __init__(self, N: int, depth: int = 2) -> None: ...
+
+    The constructor's arguments are its hyperparameters, set by name in section `model` of params.yaml. In training mode
+    latents carry uniform noise in place of rounding; in evaluation mode they are rounded.
     """
 
-    name: str = ""  # the registry's
-    downsampling: int  # pixels per latent, along each side
-    variable_rate = False  # whether it codes by an importance r
-    started_as_klt: tuple[str, ...] = ("g_a", "g_s")  # the networks that `start_as_klt` has set
+    name: str = ""
+    """The registered name."""
 
-    def __init__(self, N: int) -> None:
-        super().__init__()
-        self.N = N
+    arguments: dict[str, Any]
+    """The hyperparameters that it was built with."""
 
-    @abstractmethod
-    def forward(self, x: Tensor, importance: Tensor | None = None) -> ModelOutput:
-        """x: RGB in [0, 1] `(B, 3, H, W)`, sides multiples of `downsampling`; importance: r of every latent, `(B, 1, h, w)`,
-        0 where it is None, for models of variable rate; the others pay it no heed."""
+    downsampling: int
+    """Pixels per latent, along each side."""
 
-    @abstractmethod
-    def networks(self) -> dict[str, nn.Sequential]:
-        """The transforms under the names that a model folder gives them."""
+    started_near_goal: tuple[str, ...] = ()
+    """Parts (`g_a`, `g_s.3`) that do not start at random; they take a quarter of the learning rate."""
 
-    @abstractmethod
-    def bottlenecks(self) -> dict[str, EntropyBottleneck]:
-        """The entropy model of every coded latent, keyed as in `ModelOutput.likelihoods`."""
+    g_a: nn.Module
+    latent_codec: LatentCodec
+    g_s: nn.Module
+
+    def forward(self, x: Tensor, r: Tensor | None = None) -> ModelOutput:
+        """x: RGB in [0, 1] `(B, 3, H, W)`, sides multiples of `downsampling`; r: the quality map `(B, 1, h, w)`, 0 where it
+        is None; models of one rate ignore it."""
+        return self.output(self.latent_codec(self.g_a(x), r))
+
+    def output(self, latents: LatentOutput, importance: Tensor | None = None) -> ModelOutput:
+        """What `forward` returns, from what the latent codec does."""
+        shown = latents.importance if importance is None else importance
+        return {"x_hat": self.g_s(latents.y_hat), "likelihoods": latents.likelihoods, "importance": shown}
+
+    def importance(self, x: Tensor) -> Tensor | None:
+        """The map of what is worth bits that the analysis transform makes, `(B, 1, h, w)` in [0, 1]; None where it makes none."""
+        return None

@@ -1,4 +1,4 @@
-"""The layers of the networks: "same" convolutions that scale the side by a whole number or learn in units of their own, GDN."""
+"""The layers of the networks: convolutions of "same" geometry, one that learns in a scaled parametrization, GDN."""
 
 from typing import Any
 
@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from balle_li.models import compressai_classes
+_PEDESTAL = 2.0**-36  # keeps the slope of the reparametrization away from 0
+_LEAST_BETA = 1e-6
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Conv2d:
@@ -30,21 +31,38 @@ class SubpixelDeconvolution(nn.ConvTranspose2d):
     The kernel is 2·padding + 1 wide, and the padding a multiple of the stride.
     """
 
+    _frozen: tuple[Tensor, Tensor | None] | None = None
+
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if self._frozen is None:
+            weight, bias = self._phases().flatten(0, 2), self.bias
+            bias = None if bias is None else bias.repeat_interleave(self.stride[0] ** 2)
+            return F.pixel_shuffle(F.conv2d(input, weight, bias, padding=weight.shape[-1] // 2), self.stride[0])
+        weight, bias = self._frozen
+        stride, (batch, _, height, width) = self.stride[0], input.shape
+        phases = F.conv2d(input, weight, bias, padding=weight.shape[-1] // 2).permute(0, 2, 3, 1)
+        rows = phases.reshape(batch, height, width, stride, stride, self.out_channels).transpose(2, 3)
+        return rows.reshape(batch, height * stride, width * stride, self.out_channels).permute(0, 3, 1, 2)
+
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Prepare for inference alone: regroup the kernel once, in the order in which pixels lie in memory."""
+        weight = self._phases().permute(1, 2, 0, 3, 4, 5).flatten(0, 2).contiguous(memory_format=torch.channels_last)
+        self._frozen = weight, None if self.bias is None else self.bias.repeat(self.stride[0] ** 2)
+
+    def _phases(self) -> Tensor:
+        """The kernel of each phase: (outputs, stride, stride, inputs, taps, taps)."""
         inputs, outputs, kernel, _ = self.weight.shape
         stride, reach = self.stride[0], int(self.padding[0]) // self.stride[0]
         # Output stride·i + a takes input i + d through the kernel's tap a + stride·(reach − d), so each of the stride
         # phases a has a short kernel of its own, over d = −reach … reach: the taps, regrouped, run against d.
         taps = 2 * reach + 1
         weight = F.pad(self.weight, (0, taps * stride - kernel) * 2)
-        weight = weight.view(inputs, outputs, taps, stride, taps, stride).flip(2, 4)
-        weight = weight.permute(1, 3, 5, 0, 2, 4).reshape(outputs * stride**2, inputs, taps, taps)
-        bias = None if self.bias is None else self.bias.repeat_interleave(stride**2)
-        return F.pixel_shuffle(F.conv2d(input, weight, bias, padding=reach), stride)
+        return weight.view(inputs, outputs, taps, stride, taps, stride).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
 
 
-class ConvolutionInUnits(nn.Conv2d):
-    """A convolution that learns its weights in `units`, one for each output, instead of as they are.
+class ScaledConvolution(nn.Conv2d):
+    """A 1×1 or larger convolution in a scaled parametrization: it learns weights and biases over `units`, one for each output.
 
     A step of Adam moves every weight by about the learning rate, whatever the output means. Where an output has a long
     way to go its unit makes the steps longer, until `as_plain`. A state dict holds the finished weights, those of the
@@ -90,26 +108,68 @@ class ConvolutionInUnits(nn.Conv2d):
         super()._load_from_state_dict(own, prefix, *rest)
 
 
-class GDN(compressai_classes.GDN):
-    """CompressAI's generalised divisive normalisation, computed in the precision of its input.
+class GDN(nn.Module):
+    """Generalised divisive normalisation (Ballé et al. 2016), computed in the precision of its input.
 
         y = x / sqrt(beta + gamma · x²)        inverse:  y = x · sqrt(beta + gamma · x²)
 
-    gamma starts as a hundredth of the identity, nearly without effect, until `start_as_klt` sets it.
-    Autocast's own rules would carry the square and the root in fp32 on a GPU, twice the memory traffic.
+    What is learned are square roots of beta and gamma plus a pedestal, which keeps both from going negative and from
+    getting stuck at 0 (Ballé 2018, "Efficient nonlinear transforms for lossy image compression"). beta starts at 1, gamma
+    as a hundredth of the identity, nearly without effect, until `start_as_klt` sets it.
     """
 
+    reach = 0  # of the tiles: every place depends on itself alone
+    _frozen: tuple[Tensor, Tensor] | None = None
+
     def __init__(self, channels: int, inverse: bool = False) -> None:
-        super().__init__(channels, inverse=inverse, gamma_init=0.01)
+        super().__init__()
+        self.inverse = inverse
+        self.beta = nn.Parameter(_root(torch.ones(channels)))
+        self.gamma = nn.Parameter(_root(0.01 * torch.eye(channels)))
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, C, H, W)` to the same shape and dtype."""
+        # Autocast's own rules would carry the square and the root in fp32 on a GPU, twice the memory traffic.
         with torch.autocast(x.device.type, enabled=False):
-            beta, gamma = self.finished_parameters()
-            channels = x.shape[1]
-            norm = F.conv2d(x * x, gamma.to(x.dtype).view(channels, channels, 1, 1), beta.to(x.dtype))
-            return x * (torch.sqrt(norm) if self.inverse else torch.rsqrt(norm))
+            beta, gamma = self._frozen or self.finished_parameters()
+            norm = F.conv2d(x * x, gamma.to(x.dtype)[:, :, None, None], beta.to(x.dtype))
+            if torch.is_grad_enabled():
+                return x * (torch.sqrt(norm) if self.inverse else torch.rsqrt(norm))
+            # In place where no gradient needs the parts: large fresh tensors cost page faults.
+            return (norm.sqrt_() if self.inverse else norm.rsqrt_()).mul_(x)
 
     def finished_parameters(self) -> tuple[Tensor, Tensor]:
-        """beta `(C,)` and gamma `(C, C)` as the formula has them, after the reparametrisation that keeps them positive."""
-        return self.beta_reparam(self.beta), self.gamma_reparam(self.gamma)
+        """beta `(C,)` and gamma `(C, C)` as the formula has them."""
+        return _BoundedSquare.apply(self.beta, _LEAST_BETA), _BoundedSquare.apply(self.gamma, 0.0)
+
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Prepare for inference alone: work out beta and gamma once."""
+        self._frozen = self.finished_parameters()
+
+    @torch.no_grad()
+    def set_gamma(self, gamma: Tensor) -> None:
+        """Learn on from this gamma `(C, C)`, not negative."""
+        self.gamma.copy_(_root(gamma))
+
+
+def _root(value: Tensor) -> Tensor:
+    """What is learned of a value that is not negative."""
+    return torch.sqrt(torch.clamp_min(value + _PEDESTAL, _PEDESTAL))
+
+
+class _BoundedSquare(torch.autograd.Function):
+    """max(root, sqrt(least + pedestal))² − pedestal; below the bound, only gradients that lead back over it pass."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, root: Tensor, least: float) -> Tensor:
+        bound = (least + _PEDESTAL) ** 0.5
+        bounded = root.clamp_min(bound)
+        ctx.save_for_backward(bounded, root < bound)
+        return bounded * bounded - _PEDESTAL
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        bounded, below = ctx.saved_tensors  # type: ignore[attr-defined]
+        through = 2 * bounded * gradient
+        return through.masked_fill(below & (through > 0), 0), None

@@ -46,7 +46,7 @@ def write_card(model: Path, curated: Path, evaluation: Path, origin: Origin) -> 
         "Limits": _limits(folder, metrics),
         "Reproduce": _reproduce(origin),
     }
-    what = f"{folder.description['name']}, lmbda {folder.description['lmbda']:g}"
+    what = f"{folder.name}, lmbda {folder.trained_for['lmbda']:g}"
     title = f"# {origin.registered_name} version {origin.version}: {what}"
     body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items())
     return f"{title}\n\n{body}\n"
@@ -54,8 +54,8 @@ def write_card(model: Path, curated: Path, evaluation: Path, origin: Origin) -> 
 
 def _use(address: str, folder: ModelFolder) -> str:
     return (
-        f"A lossy codec for photographs: the autoencoder `{folder.description['name']}` with N = "
-        f"{folder.description['N']} channels and an entropy coder. Its streams (`.bli`) carry the fingerprint "
+        f"A lossy codec for photographs: the autoencoder `{folder.name}` ({folder.setting}) and an entropy coder. "
+        f"Its streams (`.bli`) carry the fingerprint "
         f"`{folder.fingerprint.hex()}`, and only models of that fingerprint decode them.\n\n"
         "```bash\n"
         f"balle-li compress photo.jpg photo.bli --model {address}\n"
@@ -117,13 +117,13 @@ def _figures(metrics: Mapping[str, Any]) -> str:
         [title, _number(model.get(name), form), _number(beside.get(name), form)]
         for name, (title, form) in names.items()
     ]
-    verdict = "\n".join(f"- {sentence}" for sentence in [*metrics["jpeg"]["verdict"], *_of_variable_rate(metrics)])
+    verdict = "\n".join(f"- {sentence}" for sentence in [*metrics["jpeg"]["verdict"], *_variable_rate(metrics)])
     table = _table(["mean of the test pictures", "model", "JPEG at the same bpp"], rows)
     return f"{metrics['counts']['pictures']} test pictures (set `{metrics['test_set']}`).\n\n{table}\n\n{verdict}"
 
 
-def _of_variable_rate(metrics: Mapping[str, Any]) -> list[str]:
-    """What only models of variable rate have: a curve, and pictures that were given their boxes."""
+def _variable_rate(metrics: Mapping[str, Any]) -> list[str]:
+    """What only variable-rate models have: a curve, and pictures that were given their boxes."""
     sentences = []
     for metric, title in (("psnr", "PSNR"), ("ms_ssim", "MS-SSIM")):
         found = metrics.get("bd_rate", {}).get(metric, {})
@@ -150,8 +150,8 @@ def _limits(folder: ModelFolder, metrics: Mapping[str, Any]) -> str:
     if worst:
         named = ", ".join(f"{entry['label']} {entry['psnr']:.1f} dB" for entry in worst)
         limits.append(f"The classes with the lowest PSNR: {named}.")
-    if not folder.conditional:
-        limits.append(f"One rate, that of lmbda {folder.description['lmbda']:g}: for other rates train other models.")
+    if not folder.model.latent_codec.variable_rate:
+        limits.append(f"One rate, that of lmbda {folder.trained_for['lmbda']:g}: for other rates train other models.")
     return "\n".join(f"- {limit}" for limit in limits)
 
 

@@ -42,9 +42,11 @@ def register(
         info = _log_model(mlflow, name, model_folder, evaluation, card(_next_version(client, name)))
     version = str(info.registered_model_version)
     points = tuple(read_json(evaluation / CURVE_FILE))
-    new = Candidate(version, float(description["lmbda"]), float(figures["rd_cost"]), str(metrics["test_set"]), points)
+    new = Candidate(
+        version, float(description["trained_for"]["lmbda"]), float(figures["rd_cost"]), str(metrics["test_set"]), points
+    )
     costs = {**figures, "megabytes": _megabytes(model_folder)}
-    tags = {**new.tags(), "model": description["name"]}
+    tags = {**new.tags(), "model": description["model"]["name"]}
     tags |= {key: f"{costs[key]:.4g}" for key in HEADLINE if costs.get(key) is not None}
     for key, value in tags.items():  # before it may become the champion, which the next one is compared with
         client.set_model_version_tag(name, version, key, value)

@@ -1,8 +1,8 @@
 """The codec as MLflow serves it: a pyfunc made from this file and a model folder, with nothing pickled.
 
 Input: a table with one column `data` of bytes, pictures (any format Pillow reads) to compress or streams to
-decompress. Output: the same column, with streams or PNG pictures. The parameter `operation` says which. Of a model of
-variable rate `quality` (0 to 100) asks for a quality and `boxes` for more of it inside boxes, in every picture of the
+decompress. Output: the same column, with streams or PNG pictures. The parameter `operation` says which. Of a variable-rate
+model `quality` (0 to 100) asks for a quality and `boxes` for more of it inside boxes, in every picture of the
 table: JSON, [{"xmin": 0.1, "ymin": 0.2, "xmax": 0.5, "ymax": 0.9, "weight": 1.0}, …] in shares of the upright picture,
 where weight, how much the box counts, may be left out. docs/rest.md shows requests.
 """
@@ -58,8 +58,8 @@ class CodecModel(PythonModel):
             raise BalleLiError(f"operation is {operation!r}, must be one of {', '.join(OPERATIONS)}")
         if operation == "decompress":
             return [self._decompress(bytes(data)) for data in model_input["data"]]
-        wishes = _wishes(params)
-        return [self._codec.compress(_picture(bytes(data)), **wishes) for data in model_input["data"]]
+        options = _encode_options(params)
+        return [self._codec.compress(_picture(bytes(data)), options) for data in model_input["data"]]
 
     def _decompress(self, stream: bytes) -> bytes:
         file = io.BytesIO()
@@ -98,24 +98,20 @@ def _picture(data: bytes) -> Any:
     return image
 
 
-def _wishes(params: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of `Codec.compress` that the request asks for; none, unless it does."""
+def _encode_options(params: dict[str, Any]) -> Any:
+    """What the request asks for."""
     from balle_li.boxes import Box
+    from balle_li.codec.options import EncodeOptions
     from balle_li.errors import BalleLiError
 
-    wishes: dict[str, Any] = {}
-    if params.get("quality") is not None:
-        wishes["quality"] = float(params["quality"])
-    if params.get("boxes"):
-        try:
-            named = {str(number): dict(box) for number, box in enumerate(json.loads(params["boxes"]))}
-            wishes["class_weights"] = {label: float(box.pop("weight", 1.0)) for label, box in named.items()}
-            wishes["boxes"] = [Box(label, **box) for label, box in named.items()]
-        except (TypeError, ValueError):
-            raise BalleLiError(
-                'boxes must be JSON such as [{"xmin": 0.1, "ymin": 0.2, "xmax": 0.5, "ymax": 0.9}]'
-            ) from None
-    return wishes
+    quality = params.get("quality")
+    try:
+        boxes = [Box(**box) for box in json.loads(params.get("boxes") or "[]")]
+    except (TypeError, ValueError):
+        raise BalleLiError(
+            'boxes must be JSON such as [{"xmin": 0.1, "ymin": 0.2, "xmax": 0.5, "ymax": 0.9}]'
+        ) from None
+    return EncodeOptions(quality=None if quality is None else float(quality), boxes=boxes)
 
 
 mlflow.models.set_model(CodecModel())

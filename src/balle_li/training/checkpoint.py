@@ -1,22 +1,16 @@
 """Training weights in a file: what `init_from` starts from, and the best so far of a training."""
 
+import json
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-
-from balle_li.errors import TrainingError
-from balle_li.files import write_bytes
+from balle_li.codec.model_folder import TENSORS_FILE, load_state, read_tensors, write_tensors
+from balle_li.errors import BalleLiError, TrainingError
 from balle_li.models.base import CompressionModel
-
-CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
 def save_weights(model: CompressionModel, path: Path, facts: dict[str, str]) -> None:
-    """Write the model's parameters, with its name, N and `facts` as the file's metadata; atomically."""
-    state = model.state_dict()
-    weights = {name: state[name].cpu().contiguous() for name, _ in model.named_parameters()}
-    write_bytes(path, save(weights, {"name": model.name, "N": str(model.N), **facts}))
+    """Write the model's weights, with its name, hyperparameters and `facts` as the file's metadata; atomically."""
+    write_tensors(path, model, model.state_dict(), facts)
 
 
 def weights_file(place: str | Path) -> Path:
@@ -26,35 +20,33 @@ def weights_file(place: str | Path) -> Path:
     """
     path = Path(place)
     if path.is_dir():
-        path = path / CHECKPOINT_FILE
+        path = path / TENSORS_FILE
     if not path.is_file():
-        raise TrainingError(f"{path} does not exist: train.init_from names a model folder or its {CHECKPOINT_FILE}")
+        raise TrainingError(f"{path} does not exist: train.init_from names a model folder or its {TENSORS_FILE}")
     return path
 
 
 def load_weights(model: CompressionModel, path: Path) -> dict[str, str]:
-    """Read what `save_weights` wrote into a model of the same name and N; returns the file's facts.
+    """Read the weights of a model folder, or what `save_weights` wrote, into a model of the same name and hyperparameters.
 
-    Raises TrainingError: the file is missing or damaged, or holds another model.
+    Returns the file's facts. Raises TrainingError: the file is missing or damaged, or holds another model.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = dict(file.metadata() or {})
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except FileNotFoundError:
-        raise TrainingError(f"{path} does not exist: it holds the training weights of a model folder") from None
-    except (SafetensorError, OSError) as error:
-        raise TrainingError(f"{path} cannot be read ({error}); name another model folder") from None
-    if "name" not in facts:
-        raise TrainingError(f"{path} holds no training weights; name a model folder or its {CHECKPOINT_FILE}")
-    if (facts.get("name"), facts.get("N")) != (model.name, str(model.N)):
-        found = f"{facts.get('name')} with N = {facts.get('N')}"
-        raise TrainingError(
-            f"{path} holds {found}, not {model.name} with N = {model.N}; set model.name and model.N to match"
-        )
-    if {name: weight.shape for name, weight in weights.items()} != {
-        name: weight.shape for name, weight in model.named_parameters()
-    }:
-        raise TrainingError(f"{path} was written by another version of {model.name}; train it again")
-    model.load_state_dict(weights, strict=False)
+        tensors, facts = read_tensors(path)
+    except BalleLiError as error:
+        raise TrainingError(f"train.init_from: {error}") from None
+    if "model" not in facts:
+        raise TrainingError(f"{path} holds no training weights; name a model folder or its {TENSORS_FILE}")
+    found, own = json.loads(facts["model"]), {"name": model.name, **model.arguments}
+    if found != own:
+        raise TrainingError(f"{path} holds {_said(found)}, not {_said(own)}; set the section model to match")
+    try:
+        load_state(model, tensors)
+    except BalleLiError as error:
+        raise TrainingError(f"{path}: {error}") from None
     return facts
+
+
+def _said(model: dict[str, object]) -> str:
+    arguments = ", ".join(f"{key} = {value}" for key, value in model.items() if key != "name")
+    return f"{model['name']}{f' with {arguments}' if arguments else ''}"

@@ -1,14 +1,22 @@
 """Where training runs and in which precision: what `auto` stands for on this machine."""
 
 import ctypes
+import logging
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
+from lightning.fabric import Fabric
+from lightning.fabric.strategies import DDPStrategy
 
 from balle_li.codec.dtype import fastest_dtype
 from balle_li.errors import TrainingError
 
+_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
@@ -26,6 +34,42 @@ def choose_precision(precision: str, accelerator: str) -> str:
         return precision
     device = torch.device("cuda" if accelerator == "gpu" else "cpu")
     return "bf16" if fastest_dtype(device) is torch.bfloat16 else "fp32"
+
+
+def make_fabric(accelerator: str, precision: str) -> Fabric:
+    """Lightning's Fabric on `cpu` or `gpu`, in `fp32` or `bf16`; under torchrun, of as many processes as it started."""
+    devices, machines = process_layout()
+    strategy: str | DDPStrategy = "auto"
+    if devices * machines > 1:
+        strategy = DDPStrategy(
+            process_group_backend="gloo" if accelerator == "cpu" else "nccl",
+            timeout=timedelta(minutes=10),
+            gradient_as_bucket_view=True,
+            broadcast_buffers=False,
+        )
+    fabric = Fabric(
+        accelerator=accelerator, devices=devices, num_nodes=machines, strategy=strategy,
+        precision=_PRECISIONS[precision],
+    )  # fmt: skip
+    with quiet():
+        fabric.launch()
+    return fabric
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's announcements off the terminal."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def device_name(accelerator: str) -> str:

@@ -1,105 +1,70 @@
-"""From a trained model to a model folder: plain layers, and integer tables in place of the entropy bottleneck."""
+"""From the best weights of a training to a finished model folder: integer tables, and what the training was."""
 
-import copy
-import math
-from functools import partial
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from balle_li.codec.model_folder import FORMAT, ModelFolder
-from balle_li.codec.tables import PRECISION, integer_frequencies
-from balle_li.models.balle_li_roi import BalleLiRoi
+from balle_li.codec.model_folder import DESCRIPTION_FILE, TENSORS_FILE, ModelFolder
+from balle_li.codec.transforms import Transforms
+from balle_li.datasets.patch_store import PatchStore
+from balle_li.files import write_json
 from balle_li.models.base import CompressionModel
-from balle_li.models.entropy import EntropyBottleneck
-from balle_li.training.integer_export import FRACTION_BITS, conditional_parts
-from balle_li.training.layer_export import layer, weights
-from balle_li.version import __version__
+from balle_li.quality_map import QUALITY_SPAN, Levels, to_levels
+from balle_li.training.checkpoint import load_weights
+from balle_li.training.device import choose_device, choose_precision, device_name
+from balle_li.training.task import Task
 
-TAIL_MASS = 1e-6  # share of a latent's values, by the model, that its table leaves to the escape
-SEARCH_RADIUS = 1e5  # of the bisection, as in CompressAI
-MAX_REACH = 1024  # a table's symbols lie at most so far from the median
+TRAINING_FILE = "training.json"
+MAX_PATCHES = 256  # whose symbols are counted, spread evenly over the store
+_QUALITIES = 16
 
 
-def model_folder(
-    model: CompressionModel, lmbda: float, training: dict[str, Any], structure: float = 0.0
+def export(task: Task, weights: Path, history: Mapping[str, Any], folder: Path) -> None:
+    """Fill `folder` with model.safetensors, model.json and training.json. model.json comes last: a folder that has one is whole.
+
+    weights: a file of training weights, whose facts name their `step`. history: `History.state()`.
+    """
+    model = task.new_model()
+    best_step = int(load_weights(model, weights)["step"])
+    validation = next((record for record in history["validations"] if record["step"] == best_step), None)
+    summary = {"steps": task.config.steps, "best_step": best_step, "validation": validation}
+    accelerator = choose_device(task.config.device)
+    machine = {"device": device_name(accelerator), "precision": choose_precision(task.config.precision, accelerator)}
+    folder.mkdir(parents=True, exist_ok=True)
+    trained_for = {"lmbda": task.lmbda, "structure": task.config.structure}
+    finished = finished_model(model, PatchStore(task.patches, "train"), trained_for, summary)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as name:
+        part = Path(name)
+        finished.save(part)
+        write_json(part / TRAINING_FILE, task.facts() | summary | machine | dict(history))
+        (folder / DESCRIPTION_FILE).unlink(missing_ok=True)
+        for file in (TENSORS_FILE, TRAINING_FILE, DESCRIPTION_FILE):
+            os.replace(part / file, folder / file)
+
+
+def finished_model(
+    model: CompressionModel, store: PatchStore, trained_for: dict[str, float], training: dict[str, Any]
 ) -> ModelFolder:
-    """The finished codec. lmbda, structure: of the cost that it was trained for. `training` is put into model.json as it is.
+    """The trained model with its tables, counted on patches of `store` where its latent codec counts.
 
     Raises BalleLiError: a weight is not finite.
     """
-    tensors: dict[str, Tensor] = {}
-    networks = {}
-    for name, network in model.networks().items():
-        networks[name] = [layer(module) for module in network]
-        for index, module in enumerate(network):
-            tensors |= {f"{name}.{index}.{key}": tensor for key, tensor in weights(module).items()}
-    tables = {}
-    side_information: dict[str, Any] = {}
-    if isinstance(model, BalleLiRoi):
-        side_information, integers = conditional_parts(model)
-        tensors |= integers
-        tables["y"] = {"kind": "conditional", "precision": PRECISION}
-    for latent, bottleneck in model.bottlenecks().items():
-        tables[latent] = {"kind": "factorized", "precision": PRECISION}
-        step = None if latent == "y" else 2.0**-FRACTION_BITS
-        tensors |= {f"tables.{latent}.{key}": tensor for key, tensor in factorized_tables(bottleneck, step).items()}
-    description = {
-        "format": FORMAT,
-        "name": model.name,
-        "N": model.N,
-        "downsampling": model.downsampling,
-        "lmbda": lmbda,
-        "structure": structure,
-        "created_with": __version__,
-        "networks": networks,
-        "tables": tables,
-        "training": training,
-    } | side_information
-    return ModelFolder(
-        description, {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    )
+    model = model.cpu().float().eval()
+    tables = model.latent_codec.make_tables(training_latents(model, store))
+    return ModelFolder.of(model, tables, trained_for, training)
 
 
-@torch.no_grad()
-def factorized_tables(bottleneck: EntropyBottleneck, median_step: float | None = None) -> dict[str, Tensor]:
-    """Tables of the symbols round(y − median), a row per channel, as `ModelFolder` has them.
-
-    Worked out in float64. The range of a row leaves TAIL_MASS to both sides together; the median and the range come from
-    bisection of the cumulative, as in CompressAI's `update(update_quantiles=True)`. With a `median_step` the median is
-    brought to its nearest multiple.
-    """
-    exact = copy.deepcopy(bottleneck).cpu().double()
-    target = math.log(2 / TAIL_MASS - 1)
-    reach = torch.full((exact.channels, 1, 1), SEARCH_RADIUS, dtype=torch.float64)
-    cumulative = partial(exact._logits_cumulative, stop_gradient=True)
-    low, median, high = (
-        exact._search_target(cumulative, logit, -reach, reach)[:, 0, 0] for logit in (-target, 0.0, target)
-    )
-    if median_step is not None:
-        median = torch.round(median / median_step) * median_step
-    median = median.float().double()  # the codec's, in fp32
-    below = (median - low).ceil().clamp(0, MAX_REACH).long()
-    above = (high - median).ceil().clamp(0, MAX_REACH).long()
-    symbols = torch.arange(int((below + above).max()) + 1)
-    values = (symbols - below[:, None] + median[:, None])[:, None]  # (C, 1, L)
-    lower = exact._logits_cumulative(values - 0.5, stop_gradient=True)[:, 0]
-    upper = exact._logits_cumulative(values + 0.5, stop_gradient=True)[:, 0]
-    # Of the two equal forms of the difference, the one of small numbers: it keeps the upper tail from vanishing.
-    sign = torch.where(lower + upper > 0, -1.0, 1.0)
-    mass = (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
-    rows = torch.arange(len(below))
-    last = below + above
-    escape = torch.sigmoid(lower[:, 0]) + torch.sigmoid(-upper[rows, last])
-    pmf = torch.zeros(len(rows), len(symbols) + 1, dtype=torch.float64)
-    pmf[:, :-1] = torch.where(symbols <= last[:, None], mass, 0.0)
-    pmf[rows, last + 1] = escape
-    length = (last + 2).numpy().astype(np.int32)
-    return {
-        "frequencies": torch.from_numpy(integer_frequencies(pmf.numpy(), length)),
-        "offset": (-below).int(),
-        "length": torch.from_numpy(length),
-        "median": median.float(),
-    }
+def training_latents(model: CompressionModel, store: PatchStore) -> Iterator[tuple[NDArray[np.float32], Levels]]:
+    """y (C, h, w) of patches of `store`, each with an even quality map (h, w), through the range of qualities."""
+    transforms = Transforms(model, torch.device("cpu"), torch.float32)
+    # Neighbours in the store are of one picture; this order gives each picture many qualities.
+    qualities = np.linspace(-QUALITY_SPAN, QUALITY_SPAN, _QUALITIES)
+    for number, patch in enumerate(store.spread(MAX_PATCHES)):
+        y = transforms.analyse(store[patch])
+        yield y, np.full(y.shape[1:], to_levels(qualities[7 * number % _QUALITIES]))

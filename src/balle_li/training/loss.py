@@ -26,7 +26,7 @@ class RateDistortionLoss:
 
     bpp is Σ log p / (−ln 2 · pixels), the expected bits per pixel, as in the published code of Graham & Decoto (2019);
     their poster writes Σ log(likelihoods) / log(numpixels).
-    w (H, W) is the boxes' importance map, 0 outside all boxes. The mean runs over the whole picture, so that a small box
+    w (H, W) is the box weight map, 0 outside all boxes. The mean runs over the whole picture, so that a small box
     does not outweigh all around it. This is the paper's Future Work (there lmbda_box = 0.1); 0 turns it off.
     S is the structural error of `structural_error`, about 1 − MS-SSIM; structure = 0 turns it off, as in the paper.
     Where r is given, it weighs errors by 4^r, and each picture's J by 2^−(its mean r): rate and weighted error both about
@@ -38,18 +38,18 @@ class RateDistortionLoss:
 
     def __call__(self, output: ModelOutput, x: Tensor, weights: Tensor | None, r: Tensor | None = None) -> Cost:
         """x `(B, 3, H, W)` in [0, 1]; weights `(B, 1, H, W)`, None where no pixel lies in a box; r `(B, 1, H/d, W/d)` of
-        models of variable rate. Means over the batch."""
+        variable-rate models. Means over the batch."""
         height, width = x.shape[2:]
         bits = sum((-p.log2().flatten(1).sum(dim=1) for p in output["likelihoods"].values()), x.new_zeros(len(x)))
         bpp = bits / (height * width)
         squared = (output["x_hat"].float() - x).square()
         boxed = None if weights is None or self.lmbda_box == 0 else squared * weights
         error = self.lmbda * squared if boxed is None else self.lmbda * squared + self.lmbda_box * boxed
-        importance = None if r is None else F.interpolate(4.0**r, (height, width))
-        cost = bpp + SQUARED_PEAK * _mean(error if importance is None else error * importance)
+        r_weights = None if r is None else F.interpolate(4.0**r, (height, width))
+        cost = bpp + SQUARED_PEAK * _mean(error if r_weights is None else error * r_weights)
         structure = cost.new_zeros(())
         if self.structure > 0:
-            structural = structural_error(x, output["x_hat"], importance)
+            structural = structural_error(x, output["x_hat"], r_weights)
             structure = structural.detach().mean()
             cost = cost + self.lmbda * self.structure * structural
         if r is not None:

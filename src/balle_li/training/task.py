@@ -11,9 +11,8 @@ import torch
 
 from balle_li.files import sha256_file
 from balle_li.models.base import CompressionModel
-from balle_li.models.config import ModelConfig
-from balle_li.models.layers import ConvolutionInUnits
-from balle_li.models.registry import build
+from balle_li.models.layers import ScaledConvolution
+from balle_li.models.registry import ModelConfig, build
 from balle_li.training.checkpoint import load_weights, weights_file
 from balle_li.training.config import TrainConfig
 
@@ -35,10 +34,10 @@ class Task:
     def facts(self) -> dict[str, Any]:
         """The parameters, for training.json."""
         own = {"lmbda": self.lmbda, "class_weights": dict(self.class_weights), "seed": self.seed}
-        return asdict(self.model) | own | {"train": asdict(self.config)}
+        return {"model": self.model.facts()} | own | {"train": asdict(self.config)}
 
     def fingerprint(self) -> str:
-        """A hash of what the result depends on: an interrupted training of the same fingerprint goes on.
+        """A hash of what the result depends on: an interrupted training of the same fingerprint resumes.
 
         Weights to start from count by what they are, wherever they lie.
 
@@ -58,6 +57,6 @@ class Task:
         if self.config.init_from is not None:
             load_weights(model, weights_file(self.config.init_from))
             for part in model.modules():
-                if isinstance(part, ConvolutionInUnits):
+                if isinstance(part, ScaledConvolution):
                     part.as_plain()
         return model

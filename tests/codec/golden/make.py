@@ -1,6 +1,7 @@
-"""Writes golden streams: `python make.py KIND FOLDER`. Only for a new kind of model: streams decode for ever.
+"""Writes golden streams: `python make.py NAME`. Only for a model that has none: streams decode for ever.
 
-KIND is a name that `tiny_model` knows; FOLDER must not exist.
+NAME is a registered model that `tiny_model` can make; a folder of that name must not exist beside this file. Run with
+src and tests on PYTHONPATH.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from tiny_model import tiny_model
 
 from balle_li.boxes import Box
 from balle_li.codec.codec import Codec, choose_device
+from balle_li.codec.options import EncodeOptions
 
 
 def images() -> dict[str, Image.Image]:
@@ -30,18 +32,19 @@ def images() -> dict[str, Image.Image]:
 
 
 def main() -> None:
-    kind, folder = sys.argv[1], Path(sys.argv[2])
+    model_name = sys.argv[1]
+    folder = Path(__file__).with_name(model_name)
     folder.mkdir()
-    model = tiny_model(kind, N=4)
+    model = tiny_model(model_name, N=4)
     model.save(folder / "model")
     codec = Codec(model, choose_device("cpu"))
-    wishes: dict[str, dict[str, Any]] = {name: {} for name in images()}
+    options = dict.fromkeys(images(), EncodeOptions())
     if codec.variable_rate:
-        wishes["rgba"] = {"quality": 70, "boxes": [Box("face", 0.1, 0.2, 0.6, 0.7)]}
-        wishes["grey"] = {"quality": 10}
+        options["rgba"] = EncodeOptions(quality=70, boxes=[Box(0.1, 0.2, 0.6, 0.7, "face")])
+        options["grey"] = EncodeOptions(quality=10)
     expected: dict[str, dict[str, Any]] = {}
     for name, image in images().items():
-        data = codec.compress(image, **wishes[name])
+        data = codec.compress(image, options[name])
         (folder / f"{name}.bli").write_bytes(data)
         latents = codec.decode_latents(data)
         expected[name] = {"size": list(image.size), "mode": image.mode, "latents": list(latents.shape)}

@@ -117,8 +117,8 @@ def test_keeps_who_made_a_picture_how_it_is_turned_and_what_its_boxes_say(
     assert (row["source_url"], row["licence"]) == ("https://o.example/1.jpg", "https://by.example")
     assert (row["author"], row["title"], row["rotation"]) == ("Doe, J.", 'A "dog"', 270.0)
     assert row["boxes"] == [
-        Box("Cat", 0.0, 0.0, 0.5, 0.5, is_group_of=False, is_depiction=True),
-        Box("Dog", 0.25, 0.125, 0.5, 1.0, is_group_of=True, is_depiction=False),
+        Box(0.0, 0.0, 0.5, 0.5, "Cat", is_group_of=False, is_depiction=True),
+        Box(0.25, 0.125, 0.5, 1.0, "Dog", is_group_of=True, is_depiction=False),
     ]
 
 

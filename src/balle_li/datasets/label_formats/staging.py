@@ -94,4 +94,5 @@ def _to_box(detection: Any) -> Box | None:
     is_group_of, is_crowd, is_depiction = (
         detection.has_field(name) and bool(detection[name]) for name in ("IsGroupOf", "iscrowd", "IsDepiction")
     )
-    return Box.clipped(str(detection.label), x, y, x + width, y + height, is_group_of or is_crowd, is_depiction)
+    flags = {"is_group_of": is_group_of or is_crowd, "is_depiction": is_depiction}
+    return Box.clipped(x, y, x + width, y + height, str(detection.label), **flags)

@@ -167,10 +167,14 @@ def _read_boxes(dataset: Any) -> tuple[int, dict[str, list[Box]]]:
     boxes = {}
     for path, *values in zip(paths, *columns, strict=True):
         read = [
-            Box.clipped(label, x, y, x + width, y + height, group, depiction)
+            Box.clipped(x, y, x + width, y + height, label, is_group_of=group, is_depiction=depiction)
             for label, (x, y, width, height), group, depiction in zip(*(value or [] for value in values), strict=True)
         ]
         found += len(read)
         # The loader's order depends on the process: it goes through sets of text.
-        boxes[Path(path).stem] = sorted((box for box in read if box is not None), key=dataclasses.astuple)
+        boxes[Path(path).stem] = sorted(filter(None, read), key=_by_label)
     return found, boxes
+
+
+def _by_label(box: Box) -> tuple[Any, ...]:
+    return box.label, *dataclasses.astuple(box)

@@ -1,0 +1,176 @@
+"""Entropy coding of integer latents with integer tables: asymmetric numeral systems, one call per table row.
+
+docs/bitstream.md specifies the coded bytes; the `constriction` package does the arithmetic. That package takes
+floating-point probabilities and rounds them to integers summing to 2^24 by
+
+    cumulative(i) = floor(scale * sum of p_j for j < i) + i,   scale = (2^24 - n) / sum of all p_j
+
+for n symbols. Given the whole numbers p_i = k_i - 1, where the k_i sum to 2^24, scale is exactly 1 and the model is
+exactly k: no rounding takes part, on any machine.
+"""
+
+from collections.abc import Sequence
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from balle_li.errors import BitstreamError
+from balle_li.latents.tables import MAX_ABSOLUTE_SYMBOL, MAX_PRECISION, Tables
+
+# The coder begins with this state and must return to it: with fewer bits, its first symbols would be coded at a cost
+# unlike their probabilities, and a stream's length would say nothing about how many symbols it can hold.
+_INITIAL_STATE = 2**31
+
+# Share of a symbol's ideal cost that the coder spends at least, from this state on.
+_LEAST_SHARE = 0.99
+
+_MAX_VARINT_BYTES = 5
+_WRONG_LENGTH = "the list of escape values has the wrong length; the stream is damaged"
+
+Groups = Sequence[NDArray[np.integer]] | NDArray[np.integer]
+
+
+class EntropyCoder:
+    """Codes groups of integers: group c, (n_c,), follows row c of `tables`. An array (rows, n) is such groups."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self.models = [
+            constriction.stream.model.Categorical(_weights(tables, row), perfect=False) for row in range(tables.rows)
+        ]
+        self._costs = tables.bits()
+        self.least_bits = _LEAST_SHARE * self._costs.min(axis=1)
+
+    def encode(self, *parts: Groups) -> tuple[bytes, bytes]:
+        """Code the groups of one part after the other, clipped to 16 bits; returns the coded symbols and the escape values."""
+        coder = constriction.stream.stack.AnsCoder(np.array([_INITIAL_STATE], dtype=np.uint32))
+        escape_values = []
+        for groups in reversed(parts):  # a stack: what is coded last is decoded first
+            for row in reversed(range(self.tables.rows)):
+                if not len(groups[row]):
+                    continue
+                symbols, escaped = self._symbols(groups[row], row)
+                coder.encode_reverse(symbols, self.models[row])
+                escape_values.append(escaped)
+        words = coder.get_compressed().astype("<u4")
+        return words.tobytes().rstrip(b"\0"), _pack_varints(
+            np.concatenate(escape_values[::-1] or [np.empty(0, np.uint32)])
+        )
+
+    def decode(self, coded: bytes, escaped: bytes, counts: int | NDArray[np.integer]) -> list[NDArray[np.int16]]:
+        """The groups that `encode` took as its one part, `counts` (rows,) long, or all alike.
+
+        Raises BitstreamError when the bytes cannot be such a coding.
+        """
+        decoder = Decoder(self, coded, escaped)
+        groups = decoder.part(counts)
+        decoder.finish()
+        return groups
+
+    def bits(self, groups: Groups) -> list[NDArray[np.float32]]:
+        """Bits that each value costs by the tables, or as an escape value."""
+        costs = []
+        for row in range(self.tables.rows):
+            symbols, escaped = self._symbols(groups[row], row)
+            bits = self._costs[row, symbols]
+            bits[symbols == self.tables.length[row] - 1] += 8 * _varint_bytes(escaped)
+            costs.append(bits.astype(np.float32))
+        return costs
+
+    def _symbols(self, values: NDArray[np.integer], row: int) -> tuple[NDArray[np.int32], NDArray[np.uint32]]:
+        """Table symbols (n,) of a row of values, and the codes of those that had to be escaped."""
+        escape = self.tables.length[row] - 1
+        symbols = np.clip(values, -MAX_ABSOLUTE_SYMBOL, MAX_ABSOLUTE_SYMBOL).astype(np.int32) - self.tables.offset[row]
+        inside = (symbols >= 0) & (symbols < escape)
+        distances = symbols[~inside]
+        codes = np.where(distances < 0, -2 * distances - 1, 2 * (distances - escape)).astype(np.uint32)
+        return np.where(inside, symbols, escape).astype(np.int32), codes
+
+    def escaped_values(self, codes: NDArray[np.int64], row: int) -> NDArray[np.int64]:
+        escape = self.tables.length[row] - 1
+        symbols = np.where(codes % 2 == 1, -(codes + 1) // 2, codes // 2 + escape)
+        values = symbols + self.tables.offset[row]
+        if len(values) and np.abs(values).max() > MAX_ABSOLUTE_SYMBOL:
+            raise BitstreamError("a latent is out of range; the stream is damaged")
+        return values
+
+
+class Decoder:
+    """Decodes what `EntropyCoder.encode` made, part by part, so that one part may say how the next one is coded.
+
+    Raises BitstreamError, as its methods do: the bytes cannot be such a coding.
+    """
+
+    def __init__(self, coder: EntropyCoder, coded: bytes, escaped: bytes) -> None:
+        words = np.frombuffer(coded + bytes(-len(coded) % 4), dtype="<u4").astype(np.uint32)
+        if not len(words) or words[-1] == 0:
+            raise BitstreamError("the coded latents are empty or end in zeros; the stream is damaged")
+        self._coder, self._stack = coder, constriction.stream.stack.AnsCoder(words)
+        self._bits, self._least_bits = 8 * len(coded), 0.0
+        self._codes, self._taken = _unpack_varints(escaped), 0
+
+    def part(self, counts: int | NDArray[np.integer]) -> list[NDArray[np.int16]]:
+        """The next part's groups, `counts` (rows,) long, or all alike."""
+        counts = np.broadcast_to(counts, self._coder.tables.rows)
+        self._least_bits += float(counts @ self._coder.least_bits)
+        if self._least_bits > self._bits:
+            raise BitstreamError("the stream is too short for a picture of its size; it is damaged")
+        return [self._group(row, int(count)) for row, count in enumerate(counts)]
+
+    def finish(self) -> None:
+        """Check that all has been decoded."""
+        if self._stack.get_compressed().tolist() != [_INITIAL_STATE]:
+            raise BitstreamError("the coded latents do not end where the picture does; the stream is damaged")
+        if self._taken != len(self._codes):
+            raise BitstreamError(_WRONG_LENGTH)
+
+    def _group(self, row: int, count: int) -> NDArray[np.int16]:
+        if not count:
+            return np.empty(0, np.int16)
+        tables = self._coder.tables
+        symbols = self._stack.decode(self._coder.models[row], count)
+        group = (symbols + tables.offset[row]).astype(np.int16)
+        escaped = np.flatnonzero(symbols == tables.length[row] - 1)
+        if len(escaped):
+            codes = self._codes[self._taken : self._taken + len(escaped)]
+            if len(codes) < len(escaped):
+                raise BitstreamError(_WRONG_LENGTH)
+            self._taken += len(escaped)
+            group[escaped] = self._coder.escaped_values(codes, row)
+        return group
+
+
+def _weights(tables: Tables, row: int) -> NDArray[np.float64]:
+    frequencies = tables.frequencies[row, : tables.length[row]].astype(np.int64) << (MAX_PRECISION - tables.precision)
+    return (frequencies - 1).astype(np.float64)
+
+
+def _varint_bytes(codes: NDArray[np.integer]) -> NDArray[np.int64]:
+    places = 7 * np.arange(1, _MAX_VARINT_BYTES)[:, None]
+    return 1 + np.count_nonzero(codes >> places, axis=0)
+
+
+def _pack_varints(codes: NDArray[np.uint32]) -> bytes:
+    """Little-endian base-128 numbers, the high bit set on all bytes but the last."""
+    if not len(codes):
+        return b""
+    size = _varint_bytes(codes)[:, None]
+    place = np.arange(_MAX_VARINT_BYTES)
+    digits = (codes.astype(np.uint64)[:, None] >> (7 * place).astype(np.uint64)) & np.uint64(127)
+    more = np.where(place < size - 1, 128, 0).astype(np.uint64)
+    return (digits | more)[place < size].astype(np.uint8).tobytes()
+
+
+def _unpack_varints(data: bytes) -> NDArray[np.int64]:
+    octets = np.frombuffer(data, dtype=np.uint8)
+    ends = np.flatnonzero(octets < 128)
+    sizes = np.diff(ends, prepend=-1)
+    if sizes.sum() != len(octets):
+        raise BitstreamError(_WRONG_LENGTH)
+    if (sizes > _MAX_VARINT_BYTES).any():
+        raise BitstreamError("a latent is out of range; the stream is damaged")
+    starts = ends - sizes + 1
+    place = np.arange(len(octets)) - np.repeat(starts, sizes)
+    digits = (octets & 127).astype(np.int64) << (7 * place)
+    return np.add.reduceat(digits, starts) if len(starts) else digits

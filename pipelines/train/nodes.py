@@ -59,7 +59,7 @@ def train(
 def forget_unfinished(model: Path, mlflow_run: dict[str, str | None]) -> None:
     """Delete what an interrupted training would have gone on from, now that the model and its run are in their place.
 
-    Where another process has begun the same training anew in the meantime, it stays that one's.
+    Where another process has begun the same training again in the meantime, it stays that one's.
     """
     from balle_li.errors import TrainingError
     from balle_li.training.lock import training_lock

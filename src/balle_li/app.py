@@ -1,7 +1,7 @@
 """Look at the curated pictures, and at what models made of them, in FiftyOne's App: ``python -m balle_li.app``.
 
 The evaluation in data/05_reports is added to the pictures when the App starts, and those of MLflow's runs that are named.
-The results of models that were shown earlier stay beside them until the pictures are curated anew.
+The results of models that were shown earlier stay beside them until the pictures are curated again.
 """
 
 import argparse

@@ -146,13 +146,14 @@ def why_boxes_went(rows: Iterable[IndexRow], verdict: Verdict, config: CurationC
 
 def _why_box_went(box: Box, config: CurationConfig) -> str:
     """For a box that `_filter_boxes` left out: by which of its conditions."""
-    if config.classes and box.label not in config.classes and box.area >= config.min_box_area:
-        return "other_class"
-    if box.is_group_of and not config.keep_group_of and box.area >= config.min_box_area:
-        return "group_of"
-    if box.is_depiction and not config.keep_depictions and box.area >= config.min_box_area:
-        return "depiction"
-    return "too_small"
+    if box.area >= config.min_box_area:
+        if config.classes and box.label not in config.classes:
+            return "other_class"
+        if box.is_group_of and not config.keep_group_of:
+            return "group_of"
+        if box.is_depiction and not config.keep_depictions:
+            return "depiction"
+    return "too_small"  # also where the database's product of sides rounds to the other side of the bound
 
 
 def _without_boxes(view: Any, config: CurationConfig) -> dict[str, str]:

@@ -32,7 +32,7 @@ class ClassicalCodec:
     """What the number stands for, and every setting that stays fixed."""
     qualities: tuple[float, ...]
     library: Callable[[], str]
-    """The encoder and its version: results of another version are measured anew."""
+    """The encoder and its version: results of another version are measured again."""
     encode: Encode
     """Write an RGB picture to a file at a quality of the dial."""
     decode: Decode

@@ -16,7 +16,7 @@ from balle_li.evaluation.measurement import Measurement, Reference, measure_deco
 from balle_li.files import project_home, read_json, write_json
 
 FORMAT = 1
-"""Raise it when what a measurement means changes: older records are then measured anew."""
+"""Raise it when what a measurement means changes: older records are then measured again."""
 
 
 def default_cache() -> Path:

@@ -14,7 +14,7 @@ from balle_li.evaluation.model_under_test import PictureResult
 from balle_li.files import project_home, read_json, write_json
 
 FORMAT = 1
-"""Raise it when what a result means changes: older ones are then measured anew."""
+"""Raise it when what a result means changes: older ones are then measured again."""
 
 
 class Unfinished:

@@ -28,7 +28,7 @@ class LatentOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class EntropyParameters:
-    """What the decoder knows of latents beforehand, all (C, rows, columns).
+    """The prior of latents, as the decoder knows it too, all (C, rows, columns).
 
     mean: float32, a multiple of 2^-8; index: int32, of a table, times 2^8.
     """

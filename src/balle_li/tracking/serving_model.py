@@ -7,7 +7,6 @@ table: JSON, [{"xmin": 0.1, "ymin": 0.2, "xmax": 0.5, "ymax": 0.9, "weight": 1.0
 where weight, how much the box counts, may be left out. docs/rest.md shows requests.
 """
 
-import difflib
 import io
 import json
 import logging
@@ -71,13 +70,14 @@ class _RefuseUnknownParameters(logging.Filter):
     """Makes an error of MLflow's warning that it leaves out a parameter: a model is never shown those it does not know."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        from balle_li.configuration import near
+
         found = re.match(r"Unrecognized params \[(.*?)\]", record.getMessage())
         if found is None:
             return True
         name = found[1].split(",")[0].strip("'\" ")
-        near = difflib.get_close_matches(name, PARAMETERS, n=1)
-        hint = f"did you mean {near[0]!r}? known are" if near else "known are"
-        raise MlflowException(f"parameter {name!r} is unknown: {hint} {', '.join(PARAMETERS)}", INVALID_PARAMETER_VALUE)
+        known = f"{near(name, PARAMETERS)}known are {', '.join(PARAMETERS)}"
+        raise MlflowException(f"parameter {name!r} is unknown: {known}", INVALID_PARAMETER_VALUE)
 
 
 def _picture(data: bytes) -> Any:

@@ -56,10 +56,6 @@ class History:
         self.seconds += spent
         self._time += spent
 
-    def improves_no_more(self, patience: int) -> bool:
-        """Whether the last `patience` validations all cost no less than the best before them; never where that is 0."""
-        return improves_no_more(self.validations, patience)
-
     def _elapsed(self) -> float:
         now = time.monotonic()
         elapsed, self._time = now - self._time, now
@@ -68,6 +64,6 @@ class History:
 
 
 def improves_no_more(validations: Sequence[Mapping[str, float]], patience: int) -> bool:
-    """As `History.improves_no_more`."""
+    """Whether the last `patience` validations all cost no less than the best before them; never where that is 0."""
     costs = [record["loss"] for record in validations]
     return 0 < patience < len(costs) and min(costs[-patience:]) >= min(costs[:-patience])

@@ -69,17 +69,18 @@ def train(task: Task, folder: Path, work: Path, log: RunLog) -> None:
     keep_freed_memory()
     with training_lock(work):
         saved = _saved_state(work / LAST, task)
-        if saved is None or not _is_over(saved, task.config):
-            _run(task, model, store, saved, work, log)
+        if saved is not None and _is_over(saved, task.config):
+            history = saved["history"]
+        else:
+            history = _run(task, model, store, saved, work, log)
         if rank() == 0:
-            history = torch.load(work / LAST, map_location="cpu", weights_only=True)["history"]
             export(task, work / BEST / TENSORS_FILE, history, folder)
 
 
 def _run(
     task: Task, model: CompressionModel, store: PatchStore, saved: dict[str, Any] | None, work: Path, log: RunLog
-) -> None:
-    """Train from the state `saved` to the end; leaves the last state and the best weights in `work`."""
+) -> dict[str, Any]:
+    """Train from the state `saved` to the end; leaves the last state and the best weights in `work`, returns the history."""
     config, share = task.config, (rank(), world_size())
     accelerator = choose_device(config.device)
     fabric = make_fabric(accelerator, choose_precision(config.precision, accelerator))
@@ -171,14 +172,15 @@ def _run(
                 _send(log, step, "train", history.add_point(step, means, steps))
             if step % config.validate_every == 0 or last:
                 validate()
-                last = last or history.improves_no_more(config.patience)
+                last = last or improves_no_more(history.validations, config.patience)
             next_is = interruption.what_next(step)
             if last or next_is != GO_ON:
                 save()
             if next_is == STOP:
                 raise KeyboardInterrupt
             if last:
-                return
+                break
+    return history.state()
 
 
 class TrainingStep(nn.Module):

@@ -14,17 +14,17 @@ from pathlib import Path
 import numpy as np
 from kodak import PICTURES
 
-from balle_li.datasets.pictures import read_picture
-from balle_li.evaluation.bd_rate import BdRate, bd_rate
-from balle_li.evaluation.classical import classical_codec, codec_names
-from balle_li.evaluation.classical_cache import default_cache, measure_classical
-from balle_li.evaluation.curves import RdCurve, mean_curve
-from balle_li.evaluation.measurement import Reference
+from balle_li.comparison.curves import BdRate, RdCurve, bd_rate_by, mean_curves
+from balle_li.evaluation.codecs import codec, installed_codecs
+from balle_li.evaluation.measurements import Reference, measure_classical, to_frame
+from balle_li.evaluation.metrics import all_facts
+from balle_li.image_io import read_picture
 from balle_li.progress import progress
 
 PUBLISHED = {"jpeg2000": (-35.9, -13.3), "webp": (-36.2, -23.4), "avif": (-62.4, -52.7), "hevc": (-58.9, -47.8)}
 """BD-rate in per cent against JPEG, by PSNR and by MS-SSIM; AVIF stands beside AV1, HEVC beside BPG 4:4:4."""
 
+METRICS = ("psnr", "ms_ssim")
 PUBLISHED_RANGE = (0.22, 1.37)
 """Bits per pixel between the ends of the JPEG curve that these figures are against; it ends at quality 75."""
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="BD-rates of the classical codecs against JPEG")
     parser.add_argument("folder", nargs="?", type=Path, default=PICTURES, help="PNG pictures; default: ../shared/kodak")
     parser.add_argument("--pictures", type=int, default=24, help="how many, spread evenly over the folder")
-    parser.add_argument("--codecs", nargs="+", choices=codec_names(), default=codec_names())
+    parser.add_argument("--codecs", nargs="+", choices=list(installed_codecs()), default=list(installed_codecs()))
     arguments = parser.parse_args()
     paths = sorted(arguments.folder.glob("*.png"))
     if not paths:
@@ -44,31 +44,28 @@ def main() -> None:
     for name in names:
         print_curve(curves[name])
     print_bd_rates(curves, "BD-rate against JPEG 4:2:0", curves["jpeg"])
-    points = tuple(point for point in curves["jpeg"].points if PUBLISHED_RANGE[0] <= point.bpp <= PUBLISHED_RANGE[1])
+    points = curves["jpeg"].points[curves["jpeg"].points["bpp"].between(*PUBLISHED_RANGE)]
     title = "The same over the rates of the published JPEG curve, {:g} to {:g} bpp".format(*PUBLISHED_RANGE)
     print_bd_rates(curves, title, replace(curves["jpeg"], points=points))
 
 
 def measure(paths: list[Path], names: list[str]) -> dict[str, RdCurve]:
     """The mean curves of the codecs `names` over the pictures `paths`."""
-    measurements = []
+    rows = []
     with progress("Measuring codecs", len(paths) * len(names), "curves") as advance:
         for path in paths:
-            reference = Reference(path.stem, np.asarray(read_picture(path)), (), path.stat().st_size)
+            reference = Reference(path.stem, np.asarray(read_picture(path)), path.stat().st_size)
             for name in names:
-                codec = classical_codec(name)
-                for quality in codec.qualities:
-                    measurements.append(measure_classical(reference, codec, quality, {}, default_cache()))
+                rows += measure_classical(reference, codec(name), codec(name).qualities, METRICS)
                 advance(1)
-    return {name: mean_curve(name, measurements) for name in names}
+    return mean_curves(to_frame(rows), all_facts(METRICS))
 
 
 def print_curve(curve: RdCurve) -> None:
-    codec = classical_codec(curve.codec)
-    print(f"\n{codec.title} ({codec.library()})\n{'setting':44} {'bpp':>7} {'PSNR':>7} {'MS-SSIM':>8}")
-    for point in curve.points:
-        similarity = "–" if point.ms_ssim is None else f"{point.ms_ssim:.4f}"
-        print(f"{point.setting:44} {point.bpp:7.4f} {point.psnr:7.2f} {similarity:>8}")
+    own = codec(curve.codec)
+    print(f"\n{own.title} ({own.library()})\n{'setting':44} {'bpp':>7} {'PSNR':>7} {'MS-SSIM':>8}")
+    for point in curve.points.itertuples():
+        print(f"{point.setting:44} {point.bpp:7.4f} {point.psnr:7.2f} {point.ms_ssim:8.4f}")
 
 
 def print_bd_rates(curves: dict[str, RdCurve], title: str, anchor: RdCurve) -> None:
@@ -76,12 +73,9 @@ def print_bd_rates(curves: dict[str, RdCurve], title: str, anchor: RdCurve) -> N
     for name, curve in curves.items():
         if name == "jpeg":
             continue
-        psnr = bd_rate(anchor.values("psnr"), curve.values("psnr"))
-        similarity = bd_rate(anchor.values("ms_ssim_db"), curve.values("ms_ssim_db"))
+        psnr, similarity = (bd_rate_by(facts, anchor, curve) for facts in all_facts(METRICS))
         known = [f"{figure:+.1f}" for figure in PUBLISHED.get(name, ())] or ["–", "–"]
-        print(
-            f"{classical_codec(name).title:14} {_percent(psnr):>8} {known[0]:>10} {_percent(similarity):>9} {known[1]:>10}"
-        )
+        print(f"{codec(name).title:14} {_percent(psnr):>8} {known[0]:>10} {_percent(similarity):>9} {known[1]:>10}")
         for metric, result in (("PSNR", psnr), ("MS-SSIM", similarity)):
             if result.warning:
                 print(f"  {metric}: {result.warning}")

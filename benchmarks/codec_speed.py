@@ -28,9 +28,9 @@ from PIL import Image
 from balle_li.codec.bitstream import Stream
 from balle_li.codec.codec import Codec, choose_device
 from balle_li.codec.model_folder import ModelFolder
-from balle_li.codec.pictures import Picture
 from balle_li.evaluation.metrics import ms_ssim
-from balle_li.released import MODEL_FOLDER
+from balle_li.files import RELEASED_MODEL
+from balle_li.image_io import Picture
 
 OURS = "Balle-Li"
 CLASSICAL: dict[str, dict[str, Any]] = {
@@ -55,7 +55,7 @@ def milliseconds(function: Callable[[], Any], repeats: int) -> float:
 def balle_li(codec: Codec, path: Path, folder: Path, repeats: int) -> dict[str, float]:
     """Whole and parts: from a PNG on disk to a stream on disk, and from there to pixels in memory."""
     image = Image.open(path).convert("RGB")
-    picture = Picture.from_image(image, strip=False)
+    picture = Picture.from_image(image)
     y = codec.transforms.analyse(picture.rgb, None)
     r = np.zeros(y.shape[1:], np.int8) if codec.variable_rate else None
     prepared = codec.latents.prepare(y, r)
@@ -144,7 +144,7 @@ def main() -> None:
     import tempfile
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="model folder; default: the one that ships")
+    parser.add_argument("--model", type=Path, default=RELEASED_MODEL, help="model folder; default: the one that ships")
     parser.add_argument("--pictures", type=Path, default=PICTURES, help="folder of PNG pictures")
     parser.add_argument("--limit", type=int, default=24, help="how many pictures to take")
     parser.add_argument("--repeats", type=int, default=5)

@@ -3,7 +3,7 @@
     python benchmarks/fuzz_bitstream.py --streams 20000 --seed 1 [--model FOLDER]
 
 Streams are decoded in a child process under limits; when it dies, the stream is counted as a failure and a new child
-goes on. Prints what became of every kind of damage and exits with 1 if any stream failed.
+resumes. Prints what became of every kind of damage and exits with 1 if any stream failed.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def lying_sections(data: bytes, dice: random.Random) -> bytes:
     stream = Stream.unpack(data)
     sections = dict(stream.sections)
     for _ in range(dice.randrange(1, 4)):
-        tag = dice.choice((1, 2, 3, 4, 5, 16, 64, 65, dice.randrange(128)))
+        tag = dice.choice((1, 2, 3, 4, 5, 16, 64, 65, 66, 67, dice.randrange(128)))
         content = dice.choice(
             (b"", dice.randbytes(dice.randrange(2000)), zlib.compress(bytes(dice.randrange(2**20))), *sections.values())
         )
@@ -103,7 +103,9 @@ def sound_streams(codec: Codec) -> list[bytes]:
             ramp = np.linspace(0, 255, width, dtype=np.uint8)[None, :, None] + np.zeros_like(noise)
             for pixels in (noise, ramp):
                 image = Image.fromarray(pixels.squeeze(2) if channels == 1 else pixels, mode)
-                image.info |= {"icc_profile": b"profile" * 20, "exif": b"Exif\0\0" + b"tag" * 9} if width == 40 else {}
+                image.info |= (
+                    {"icc_profile": b"profile" * 20, "xmp": b"tag" * 9, "dpi": (300, 300)} if width == 40 else {}
+                )
                 boxes = [Box(0.2, 0.1, 0.6, 0.9, "face")] if codec.variable_rate and width == 300 else []
                 streams.append(codec.compress(image, boxes=boxes))
     return streams

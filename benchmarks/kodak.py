@@ -1,61 +1,60 @@
 """The weights that ship, on Kodak, through real files: beside classical codecs and the published learned ones.
 
-python benchmarks/kodak.py [--model FOLDER] [--pictures FOLDER] [--limit N] [--out FOLDER] [--yardstick NAME=FOLDER …]
+python benchmarks/kodak.py [--model FOLDER] [--pictures FOLDER] [--limit N] [--out FOLDER] [--baseline NAME=FOLDER …]
     [--effort N]
 
-Prints the rate–distortion table and the BD-rates, and writes kodak.json and kodak.png to --out. A yardstick is further
+Prints the rate–distortion table and the BD-rates, and writes kodak.json and kodak.png to --out. A baseline is further
 model folders; those of one NAME, each of one rate, make one curve. With --effort the model's curve is of that effort, and
 stands beside the one without.
 """
 
 import argparse
-import math
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 from published import TITLES, published_curves
 
 from balle_li.codec.codec import Codec
-from balle_li.datasets.pictures import read_picture
+from balle_li.comparison.curves import RdCurve, bd_rate_by, mean_curves
+from balle_li.comparison.plots import plot_rd
 from balle_li.errors import BalleLiError
-from balle_li.evaluation.bd_rate import bd_rate
-from balle_li.evaluation.classical import classical_codec
-from balle_li.evaluation.classical_cache import default_cache, measure_classical
-from balle_li.evaluation.curves import RdCurve, mean_curve
-from balle_li.evaluation.measurement import Measurement, Reference, measure_decoded
-from balle_li.evaluation.rd_plot import plot_rd
-from balle_li.files import write_bytes, write_json
+from balle_li.evaluation.codecs import codec as classical_codec
+from balle_li.evaluation.codecs import codec_title
+from balle_li.evaluation.measurements import HEADLINE, Reference, measure_classical, measure_decoded, to_frame
+from balle_li.evaluation.metrics import all_facts
+from balle_li.files import RELEASED_MODEL, write_bytes, write_json
+from balle_li.image_io import read_picture
 from balle_li.progress import progress
-from balle_li.released import MODEL_FOLDER
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT.parent / "shared" / "kodak"
 CLASSICAL = ("jpeg", "webp", "avif", "hevc")
 KODAK = 24
+METRICS = ("psnr", "ms_ssim")
 QUALITIES = tuple(range(0, 101, 10))
 OURS, WITHOUT_EFFORT = "balle-li-roi", "without effort"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="model folder; default: the one that ships")
+    parser.add_argument("--model", type=Path, default=RELEASED_MODEL, help="model folder; default: the one that ships")
     parser.add_argument("--pictures", type=Path, default=PICTURES, help="PNG pictures")
     parser.add_argument("--limit", type=int, default=KODAK, help="how many, spread evenly over the folder")
     parser.add_argument("--out", type=Path, default=Path("."), help="where kodak.json and kodak.png go")
     parser.add_argument("--effort", type=int, default=0)
-    parser.add_argument("--yardstick", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--baseline", action="append", default=[], metavar="NAME=FOLDER")
     arguments = parser.parse_args()
-    yardsticks = [given.partition("=")[::2] for given in arguments.yardstick]
+    baselines = [given.partition("=")[::2] for given in arguments.baseline]
     try:
         references = read_references(arguments.pictures, arguments.limit)
         models = [Tested(OURS, arguments.model, arguments.effort)]
-        models += [Tested(name, Path(folder)) for name, folder in yardsticks]
+        models += [Tested(name, Path(folder)) for name, folder in baselines]
         if arguments.effort:
             models.append(Tested(WITHOUT_EFFORT, arguments.model))
         curves = measure(references, models)
@@ -70,7 +69,7 @@ def read_references(pictures: Path, limit: int) -> list[Reference]:
     if not paths:
         raise BalleLiError(f"{pictures} holds no PNG pictures; name the folder of the Kodak pictures")
     chosen = np.linspace(0, len(paths) - 1, min(limit, len(paths))).round().astype(int)
-    return [Reference(paths[i].stem, np.asarray(read_picture(paths[i])), (), paths[i].stat().st_size) for i in chosen]
+    return [Reference(paths[i].stem, np.asarray(read_picture(paths[i])), paths[i].stat().st_size) for i in chosen]
 
 
 class Tested(NamedTuple):
@@ -86,7 +85,7 @@ def measure(
 ) -> dict[str, RdCurve]:
     """The mean curves of models, by name (those of one rate and of one name make one curve), and of classical codecs."""
     codecs = [(model, Codec.load(model.folder, "cpu")) for model in models]
-    measured: list[Measurement] = []
+    measured: list[dict[str, Any]] = []
     with progress("Kodak", len(references), "pictures") as advance, tempfile.TemporaryDirectory() as folder:
         for reference in references:
             file = Path(folder) / "picture.bli"
@@ -95,13 +94,14 @@ def measure(
                     measured.append(through_a_file(reference, model, codec, quality, file))
             for name in classical:
                 other = classical_codec(name)
-                for setting in other.qualities:
-                    measured.append(measure_classical(reference, other, setting, {}, default_cache()))
+                measured += measure_classical(reference, other, other.qualities, METRICS)
             advance(1)
-    return {name: mean_curve(name, measured) for name in dict.fromkeys(m.codec for m in measured)}
+    return mean_curves(to_frame(measured), all_facts(METRICS))
 
 
-def through_a_file(reference: Reference, model: Tested, codec: Codec, quality: float | None, path: Path) -> Measurement:
+def through_a_file(
+    reference: Reference, model: Tested, codec: Codec, quality: float | None, path: Path
+) -> dict[str, Any]:
     image = Image.fromarray(reference.pixels)
     start = time.perf_counter()
     write_bytes(path, codec.compress(image, quality=quality, effort=model.effort))
@@ -109,7 +109,7 @@ def through_a_file(reference: Reference, model: Tested, codec: Codec, quality: f
     decoded = np.asarray(codec.decompress(path.read_bytes()))
     seconds = encoded - start, time.perf_counter() - encoded
     setting = f"lmbda {codec.trained_for['lmbda']:g}" if quality is None else f"quality {quality}"
-    return measure_decoded(reference, model.name, setting, decoded, path.stat().st_size, seconds, {})
+    return measure_decoded(reference, (model.name, setting, HEADLINE), decoded, path.stat().st_size, seconds, METRICS)
 
 
 def report(curves: dict[str, RdCurve], pictures: int, out: Path) -> None:
@@ -125,24 +125,23 @@ def report(curves: dict[str, RdCurve], pictures: int, out: Path) -> None:
     records = [record for curve in curves.values() for record in curve.records()]
     figures = {"pictures": pictures, "bd_rate": rates, "points": records}
     write_json(out / "kodak.json", figures)
-    titles = TITLES | {name: classical_codec(name).title for name in CLASSICAL} | {OURS: "Balle-Li, one model"}
+    titles = TITLES | {name: codec_title(name) for name in CLASSICAL} | {OURS: "Balle-Li, one model"}
     classical = [curve for name, curve in beside.items() if name in CLASSICAL or name in TITLES]
     models = [curve for name, curve in curves.items() if name not in CLASSICAL]
     notes = [f"Files, header and all; mean of {pictures} pictures."]
-    plot_rd(models, classical, titles, "Kodak: one model, every rate", notes, out / "kodak.png")
+    plot_rd(models, classical, titles, all_facts(METRICS), "Kodak: one model, every rate", notes, out / "kodak.png")
 
 
 def print_points(curves: dict[str, RdCurve]) -> None:
     print(f"{'codec':14} {'setting':40} {'bpp':>7} {'PSNR':>6} {'MS-SSIM':>8}")
     for name, curve in curves.items():
-        for point in curve.points:
-            ms_ssim = math.nan if point.ms_ssim is None else point.ms_ssim
-            print(f"{name:14} {point.setting:40} {point.bpp:7.4f} {point.psnr:6.2f} {ms_ssim:8.4f}")
+        for point in curve.points.itertuples():
+            print(f"{name:14} {point.setting:40} {point.bpp:7.4f} {point.psnr:6.2f} {point.ms_ssim:8.4f}")
 
 
 def bd_rates(anchor: RdCurve, test: RdCurve) -> tuple[float | None, float | None]:
     """In per cent, by PSNR and by MS-SSIM in dB."""
-    by_psnr, by_ms_ssim = (bd_rate(anchor.values(m), test.values(m)).percent for m in ("psnr", "ms_ssim_db"))
+    by_psnr, by_ms_ssim = (bd_rate_by(facts, anchor, test).percent for facts in all_facts(METRICS))
     return by_psnr, by_ms_ssim
 
 

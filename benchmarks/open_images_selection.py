@@ -15,8 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from balle_li.datasets.open_images.selection import Tables, picture_rows, select
-from balle_li.datasets.open_images.tables import BOX_COLUMNS, rows_with
+from balle_li.data.open_images.tables import BOX_COLUMNS, Tables, picture_rows, rows_with, select
 
 BOXES = 14_600_000
 PICTURES = 1_740_000

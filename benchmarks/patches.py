@@ -21,11 +21,11 @@ import numpy as np
 from PIL import Image
 
 from balle_li.boxes import Box
-from balle_li.compute import ComputeConfig
-from balle_li.datasets.manifest import read_manifest, write_manifest
-from balle_li.datasets.patch_plan import patch_count
-from balle_li.datasets.patch_store import PatchStore
-from balle_li.datasets.patches import PatchConfig, cut_patches
+from balle_li.config import ComputeConfig, PatchConfig
+from balle_li.data.manifest import read_manifest, write_manifest
+from balle_li.data.patch_plan import patch_count
+from balle_li.data.patch_store import PatchStore
+from balle_li.data.patches import cut_patches
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, HEIGHT = 1160, 864

@@ -1,7 +1,7 @@
 """Published rate–distortion curves on Kodak, for reading beside our own."""
 
-from balle_li.evaluation.curves import RdCurve, RdPoint
-from balle_li.evaluation.metrics import ms_ssim_to_db
+from balle_li.comparison.curves import RdCurve
+from balle_li.evaluation.metrics import to_db
 
 # CompressAI's result files, means of the 24 pictures: bpp, PSNR in dB, MS-SSIM.
 _FACTORIZED = (
@@ -20,8 +20,6 @@ def published_curves() -> dict[str, RdCurve]:
 
 
 def _curve(name: str, points: tuple[tuple[float, float, float], ...]) -> RdCurve:
-    made = [
-        RdPoint("published", bpp, psnr, ms_ssim, ms_ssim_to_db(ms_ssim), None, None, 24 / bpp)
-        for bpp, psnr, ms_ssim in points
-    ]
-    return RdCurve(name, tuple(made))
+    names = ("setting", "bpp", "psnr", "ms_ssim", "ms_ssim_db", "compression_ratio")
+    rows = [("published", bpp, psnr, ms_ssim, to_db(ms_ssim), 24 / bpp) for bpp, psnr, ms_ssim in points]
+    return RdCurve.of(name, [dict(zip(names, row, strict=True)) for row in rows])

@@ -1,14 +1,14 @@
 """The models of the paper and ours, trained alike and measured on Kodak through real files.
 
 python benchmarks/rate_distortion.py PATCHES --out FOLDER [--models balle balle-li balle-li-roi] [--steps 8000]
-    [--lmbdas 0.0001 0.000375 0.0015] [--structure 20000] [--pictures FOLDER] [--limit N]
+    [--lmbdas 0.0001 0.000375 0.0015] [--ms-ssim-weight 20000] [--pictures FOLDER] [--limit N]
 
 PATCHES is a patch store, such as data/03_patches. Every model gets the same patches, seed, steps and parameters, those of
-params.yaml but for those given here, and starts from nothing; boxes do not count. Models of one rate are trained
+params.yaml but for those given here, and starts from scratch; boxes do not count. Models of one rate are trained
 at each of --lmbdas, `balle-li-roi` once, at the middle one, and measured at several qualities. What is trained stays in
---out, and an interrupted run goes on. Prints points and BD-rates and writes rate_distortion.json.
+--out, and an interrupted run resumes. Prints points and BD-rates and writes rate_distortion.json.
 
-A large --structure makes MS-SSIM the goal. With a small one a model may turn fewer bits into PSNR alone: published
+A large --ms-ssim-weight makes MS-SSIM the goal. With a small one a model may turn fewer bits into PSNR alone: published
 models trained for squared errors differ by 24 % of BD-rate by PSNR between factorized prior and hyperprior, by 4 % by MS-SSIM.
 """
 
@@ -20,14 +20,13 @@ from typing import Any
 import kodak
 import yaml
 
-from balle_li.configuration import from_mapping
-from balle_li.datasets.patch_store import PatchStore
+from balle_li.comparison.curves import RdCurve
+from balle_li.config import TrainConfig, read
+from balle_li.data.patch_store import PatchStore
 from balle_li.errors import BalleLiError
-from balle_li.evaluation.curves import RdCurve
 from balle_li.files import write_json
-from balle_li.models.registry import ModelConfig
-from balle_li.run_log import NoLog
-from balle_li.training.config import TrainConfig
+from balle_li.progress import NoLog
+from balle_li.registry import ModelConfig
 from balle_li.training.loop import train
 from balle_li.training.task import Task
 
@@ -41,7 +40,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the models and rate_distortion.json go")
     parser.add_argument("--models", nargs="+", default=["balle", "balle-li", kodak.OURS])
     parser.add_argument("--lmbdas", nargs="+", type=float, default=[0.0001, 0.000375, 0.0015])
-    parser.add_argument("--structure", type=float, default=20000.0, help="train.structure of all models")
+    parser.add_argument("--ms-ssim-weight", type=float, default=20000.0, help="train.ms_ssim_weight of all models")
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--crop", type=int, default=128, help="side of the training crops")
     parser.add_argument("--pictures", type=Path, default=kodak.PICTURES)
@@ -51,7 +50,7 @@ def main() -> None:
     arguments = parser.parse_args()
     parameters = yaml.safe_load((ROOT / "params.yaml").read_text())
     steps = arguments.steps
-    own = {"steps": steps, "crop": arguments.crop, "structure": arguments.structure}
+    own = {"steps": steps, "crop": arguments.crop, "ms_ssim_weight": arguments.ms_ssim_weight}
     parameters["train"] |= own | {"lmbda_box": 0.0, "init_from": None}
     middle = sorted(arguments.lmbdas)[len(arguments.lmbdas) // 2]
     folders: list[kodak.Tested] = []
@@ -59,7 +58,7 @@ def main() -> None:
         PatchStore(arguments.patches, "train")
         for name in arguments.models:
             for lmbda in [middle] if name == kodak.OURS else arguments.lmbdas:
-                folder = arguments.out / f"{name}-{lmbda:g}-{arguments.structure:g}-{arguments.crop}-{steps}"
+                folder = arguments.out / f"{name}-{lmbda:g}-{arguments.ms_ssim_weight:g}-{arguments.crop}-{steps}"
                 if not (folder / "model.json").is_file():
                     train_one(arguments.patches, parameters, name, lmbda, folder)
                 folders.append(kodak.Tested(name, folder))
@@ -76,7 +75,7 @@ def main() -> None:
     points = [record for curve in curves.values() for record in curve.records()]
     figures = {
         "steps": steps,
-        "structure": arguments.structure,
+        "ms_ssim_weight": arguments.ms_ssim_weight,
         "pictures": len(references),
         "bd_rate": rates,
         "points": points,
@@ -85,8 +84,8 @@ def main() -> None:
 
 
 def train_one(patches: Path, parameters: dict[str, Any], name: str, lmbda: float, folder: Path) -> None:
-    config = from_mapping(TrainConfig, parameters["train"], "train")
-    model = ModelConfig.from_params(parameters["model"] | {"name": name})
+    config = read(TrainConfig, parameters["train"], "train")
+    model = ModelConfig.of(parameters["model"] | {"name": name})
     weights, seed = parameters["class_weights"], parameters["seed"]
     task = Task(patches, model, config, lmbda, weights, seed)
     train(task, folder, folder.with_name(f".{folder.name}"), NoLog())

@@ -25,12 +25,11 @@ from PIL import Image
 
 from balle_li.boxes import Box
 from balle_li.codec.codec import Codec
-from balle_li.datasets.pictures import read_picture
-from balle_li.evaluation.metrics import Quality
-from balle_li.evaluation.metrics import measure as measure_quality
-from balle_li.files import write_json
+from balle_li.evaluation.metrics import Pair, Regions
+from balle_li.evaluation.metrics import measure as measure_figures
+from balle_li.files import RELEASED_MODEL, write_json
+from balle_li.image_io import read_picture
 from balle_li.progress import progress
-from balle_li.released import MODEL_FOLDER
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
@@ -39,7 +38,7 @@ MOST_LOST_OUTSIDE = 1.0  # dB
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="model folder; default: the one that ships")
+    parser.add_argument("--model", type=Path, default=RELEASED_MODEL, help="model folder; default: the one that ships")
     parser.add_argument("--photos", type=Path, default=ROOT.parent / "shared" / "labelled-photos")
     parser.add_argument("--limit", type=int, default=100, help="how many pictures at most")
     parser.add_argument("--quality", type=float, default=50)
@@ -89,7 +88,7 @@ def measure(codec: Codec, pictures: list[Path], boxes: dict[str, list[Box]], qua
             pixels = np.asarray(read_picture(path))
             image, plain = Image.fromarray(pixels), codec.compress(Image.fromarray(pixels), quality=quality)
             before = quality_of(codec, plain, pixels, own)
-            if before.psnr_inside is not None and before.psnr_outside is not None:
+            if before["psnr_inside"] is not None and before["psnr_outside"] is not None:
                 gains = {}
                 for weight in WEIGHTS:
                     weighed = [replace(box, weight=weight) for box in own]
@@ -116,7 +115,7 @@ def without_boxes(codec: Codec, other: Codec, pictures: list[Path], boxes: dict[
             theirs = other.compress(image)
             ours = codec.compress(image, target_bytes=len(theirs))
             before, after = quality_of(other, theirs, pixels, own), quality_of(codec, ours, pixels, own)
-            if before.psnr_inside is not None and before.psnr_outside is not None:
+            if before["psnr_inside"] is not None and before["psnr_outside"] is not None:
                 gains.append(Gain.between(before, after, len(ours) / len(theirs)))
             advance(1)
     return mean(gains)
@@ -130,19 +129,19 @@ class Gain(NamedTuple):
     size: float
 
     @classmethod
-    def between(cls, before: Quality, after: Quality, size: float) -> "Gain":
+    def between(cls, before: dict[str, Any], after: dict[str, Any], size: float) -> "Gain":
         """Both are of a picture that has pixels inside and outside boxes."""
-        assert before.psnr_inside is not None and before.psnr_outside is not None
-        assert after.psnr_inside is not None and after.psnr_outside is not None
-        return cls(after.psnr_inside - before.psnr_inside, after.psnr_outside - before.psnr_outside, size)
+        inside, outside = (after[f"psnr_{part}"] - before[f"psnr_{part}"] for part in ("inside", "outside"))
+        return cls(inside, outside, size)
 
 
 def mean(gains: list[Gain]) -> dict[str, float]:
     return {name: fmean(getattr(gain, name) for gain in gains) for name in Gain._fields}
 
 
-def quality_of(codec: Codec, data: bytes, pixels: np.ndarray, boxes: list[Box]) -> Quality:
-    return measure_quality(pixels, np.asarray(codec.decompress(data).convert("RGB")), boxes, {})
+def quality_of(codec: Codec, data: bytes, pixels: np.ndarray, boxes: list[Box]) -> dict[str, Any]:
+    pair = Pair(pixels, np.asarray(codec.decompress(data).convert("RGB")))
+    return measure_figures(pair, ["psnr"], Regions.of(boxes, {}, *pixels.shape[:2]))
 
 
 if __name__ == "__main__":

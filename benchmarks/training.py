@@ -1,11 +1,15 @@
 """Training steps per second: our engine beside CompressAI's published recipe, on the same model, pictures and machine.
 
-python benchmarks/training.py [FOLDER] [--N 64] [--batch 16] [--crop 128] [--steps 100] [--rounds 3] [--device auto]
-    [--compile] [--precisions]
+python benchmarks/training.py [FOLDER] [--model balle] [--N 64] [--batch 16] [--crop 128] [--steps 100] [--rounds 3]
+    [--device auto] [--compile] [--precisions]
+
+--model names one of CompressAI's (`bmshj2018-hyperprior`), which both then train as it is, or `balle`, which the recipe trains
+of CompressAI's layers.
 
 The recipe is written from CompressAI's documentation of its training example: a DataLoader whose workers decode a picture
 for every crop, fp32, Adam on the model, a second Adam on the quantiles' auxiliary loss, clipping at 1.0. The two take
-turns, so that what else the machine does falls on both. A table then shows where a step of ours spends its time.
+turns, so that what else the machine does falls on both. Where much else runs, the processor's seconds say more than the
+clock's: those of all threads and of the DataLoader's processes. A table then shows where a step of ours spends its time.
 --compile lets our engine with train.compile take turns too, --precisions our engine in the other of fp32 and bf16.
 """
 
@@ -14,31 +18,33 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import yaml
-from compressai.entropy_models import EntropyBottleneck
 from compressai.layers import GDN
+from compressai.models import FactorizedPrior
+from compressai.zoo.image import model_architectures
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import RandomCrop
 from torchvision.transforms.functional import to_tensor
 
-from balle_li.configuration import from_mapping
-from balle_li.datasets.patch_store import FORMAT, INDEX_SCHEMA, PatchStore, shard_name
-from balle_li.datasets.pictures import read_picture
-from balle_li.models.registry import ModelConfig, build
-from balle_li.run_log import NoLog
+from balle_li.config import TrainConfig, read
+from balle_li.data.patch_store import FORMAT, INDEX_SCHEMA, PatchStore, shard_name
+from balle_li.image_io import read_picture
+from balle_li.models.base import build
+from balle_li.progress import NoLog
+from balle_li.registry import ModelConfig
 from balle_li.training.batches import CropSource
-from balle_li.training.config import TrainConfig
 from balle_li.training.device import choose_device, choose_precision
 from balle_li.training.loop import TrainingStep, train
 from balle_li.training.loss import RateDistortionLoss
@@ -63,6 +69,7 @@ class Setting:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Training speed beside CompressAI's published recipe")
     parser.add_argument("folder", nargs="?", type=Path, default=PHOTOS, help="pictures; default: ../shared/photos")
+    parser.add_argument("--model", default="balle", help="balle, or one of CompressAI's")
     parser.add_argument("--N", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--crop", type=int, default=128)
@@ -79,23 +86,30 @@ def main() -> None:
         setting = Setting(
             pictures,
             write_store(pictures, Path(place) / "patches"),
-            ModelConfig("balle", {"N": arguments.N}),
+            ModelConfig(arguments.model, {"N": arguments.N}),
             train_config(arguments),
             torch.device("cuda" if choose_device(arguments.device) == "gpu" else "cpu"),
         )
         variants = variants_of(setting.config, arguments)
         ours, recipe = [], []
-        others: dict[str, list[float]] = {name: [] for name in variants}
+        others: dict[str, list[Rate]] = {name: [] for name in variants}
         for number in range(arguments.rounds):
             ours.append(engine_rate(setting, Path(place) / f"round-{number}"))
             recipe.append(recipe_rate(setting))
-            print(f"round {number + 1}: engine {ours[-1]:.2f}, recipe {recipe[-1]:.2f} steps/s", flush=True)
+            print(f"round {number + 1}: engine {ours[-1].steps:.2f}, recipe {recipe[-1].steps:.2f} steps/s", flush=True)
             for name, config in variants.items():
                 others[name].append(engine_rate(replace(setting, config=config), Path(place) / f"{name}-{number}"))
         print_rates(setting, ours, recipe)
         for name, rates in others.items():
-            print(f"{name:23s} {statistics.median(rates):7.2f} steps/s, {ratio(rates, ours):.2f} times as many")
-        print_table(setting, statistics.median(ours))
+            print(f"{name:23s} {median(rates).steps:7.2f} steps/s, {ratio(rates, ours).steps:.2f} times as many")
+        print_table(setting, median(ours).steps)
+
+
+class Rate(NamedTuple):
+    """steps: a second. processor: steps in a second of one processor's time."""
+
+    steps: float
+    processor: float
 
 
 def variants_of(config: TrainConfig, arguments: argparse.Namespace) -> dict[str, TrainConfig]:
@@ -122,8 +136,15 @@ def train_config(arguments: argparse.Namespace) -> TrainConfig:
         "crop": arguments.crop,
         "device": arguments.device,
     }
-    plain = {"lr": 1e-4, "schedule": "constant", "warmup": 0.0, "lmbda_box": 0.0, "structure": 0.0, "init_from": None}
-    return from_mapping(TrainConfig, settings | shape | plain | {"validate_every": 10**9}, "train")
+    plain = {
+        "lr": 1e-4,
+        "schedule": "constant",
+        "warmup": 0.0,
+        "lmbda_box": 0.0,
+        "ms_ssim_weight": 0.0,
+        "init_from": None,
+    }
+    return read(TrainConfig, settings | shape | plain | {"validate_every": 10**9}, "train")
 
 
 def write_store(pictures: list[Path], folder: Path) -> Path:
@@ -146,20 +167,24 @@ def write_store(pictures: list[Path], folder: Path) -> Path:
     return folder
 
 
-def engine_rate(setting: Setting, place: Path) -> float:
+def engine_rate(setting: Setting, place: Path) -> Rate:
     """Steps per second of our engine, its first few left out."""
 
     class Rates(NoLog):
         def __init__(self) -> None:
             self.values: list[float] = []
+            self.marks: list[tuple[int, float]] = []
 
         def metrics(self, step: int, values: dict[str, float]) -> None:
             self.values.append(values["train/steps_per_second"])
+            self.marks.append((step, processor_seconds()))
 
     log = Rates()
     task = Task(setting.store, setting.model, setting.config, LMBDA, {}, 0)
     train(task, place / "model", place / "work", log)
-    return statistics.harmonic_mean(log.values[1:])  # every value is of as many steps
+    (first, before), (last, after) = log.marks[0], log.marks[-1]
+    steps = statistics.harmonic_mean(log.values[1:])  # every value is of as many steps
+    return Rate(steps, (last - first) / (after - before))
 
 
 class Pictures(Dataset[Tensor]):
@@ -176,11 +201,11 @@ class Pictures(Dataset[Tensor]):
         return image
 
 
-class Recipe(nn.Module):
-    """bls2017 of CompressAI's own layers."""
+class Bls2017(FactorizedPrior):
+    """`balle` of CompressAI's own layers."""
 
     def __init__(self, N: int) -> None:
-        super().__init__()
+        super().__init__(N, N)
 
         def conv(inputs: int, kernel: int, stride: int) -> nn.Conv2d:
             return nn.Conv2d(inputs, N, kernel, stride, kernel // 2)
@@ -189,68 +214,95 @@ class Recipe(nn.Module):
             return nn.ConvTranspose2d(N, outputs, kernel, stride, kernel // 2, stride - 1)
 
         self.g_a = nn.Sequential(conv(3, 9, 4), GDN(N), conv(N, 5, 2), GDN(N), conv(N, 5, 2))
-        self.entropy_bottleneck = EntropyBottleneck(N)
         self.g_s = nn.Sequential(deconv(N, 5, 2), GDN(N, True), deconv(N, 5, 2), GDN(N, True), deconv(3, 9, 4))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        y_hat, likelihoods = self.entropy_bottleneck(self.g_a(x))
-        return self.g_s(y_hat), likelihoods
+
+def recipes_model(model: ModelConfig) -> Any:
+    """What CompressAI calls the model that our engine trains."""
+    if model.name == "balle":
+        return Bls2017(model.arguments["N"])
+    net: Any = build(model).latent_codec.net  # of the same sizes
+    sizes = [net.N] if model.name.startswith("cheng") else [net.N, net.M]
+    return model_architectures[model.name](*sizes)
 
 
-def recipe_rate(setting: Setting) -> float:
+def recipe_rate(setting: Setting) -> Rate:
     """Steps per second of the published recipe, the first few left out."""
     config, device = setting.config, setting.device
-    model = Recipe(setting.model.arguments["N"]).to(device)
+    model = recipes_model(setting.model).to(device)
     weights = [weight for name, weight in model.named_parameters() if not name.endswith("quantiles")]
     optimizer = torch.optim.Adam(weights, lr=1e-4)
-    auxiliary = torch.optim.Adam([model.entropy_bottleneck.quantiles], lr=1e-3)
+    quantiles = [weight for name, weight in model.named_parameters() if name.endswith("quantiles")]
+    auxiliary = torch.optim.Adam(quantiles, lr=1e-3)
     many = Pictures(setting.pictures * -(-config.batch_size * config.steps // len(setting.pictures)), config.crop)
     loader = DataLoader(
         many, config.batch_size, shuffle=True, num_workers=4, pin_memory=device.type == "cuda", drop_last=True
     )
     warm_up = max(2, config.steps // 20)
-    start = 0.0
+    start = before = 0.0
     for step, batch in enumerate(loader):
         if step == warm_up:
-            start = now(device)
+            start, before = now(device), processor_seconds()
         x = batch.to(device)
         optimizer.zero_grad()
         auxiliary.zero_grad()
-        x_hat, likelihoods = model(x)
-        bpp = torch.log(likelihoods).sum() / (-np.log(2) * x.shape[0] * x.shape[2] * x.shape[3])
-        loss = LMBDA * 255**2 * nn.functional.mse_loss(x_hat, x) + bpp
+        output = model(x)
+        pixels = x.shape[0] * x.shape[2] * x.shape[3]
+        bpp = sum(torch.log(latent).sum() for latent in output["likelihoods"].values()) / (-np.log(2) * pixels)
+        loss = LMBDA * 255**2 * nn.functional.mse_loss(output["x_hat"], x) + bpp
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        model.entropy_bottleneck.loss().backward()
+        model.aux_loss().backward()
         auxiliary.step()
         if step + 1 == config.steps:
             break
-    return (config.steps - warm_up) / (now(device) - start)
+    measured = config.steps - warm_up
+    return Rate(measured / (now(device) - start), measured / (processor_seconds() - before))
 
 
-def print_rates(setting: Setting, ours: list[float], recipe: list[float]) -> None:
+def processor_seconds() -> float:
+    """Those of this process's threads, and of its children."""
+    own = psutil.Process()
+    times = own.cpu_times()
+    finished = times.children_user + times.children_system
+    return float(finished + sum(part.user + part.system for part in (times, *_running(own))))
+
+
+def _running(process: psutil.Process) -> Iterator[Any]:
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            yield child.cpu_times()
+
+
+def print_rates(setting: Setting, ours: list[Rate], recipe: list[Rate]) -> None:
     config, where = setting.config, str(setting.device)
     if setting.device.type == "cuda":
         where = torch.cuda.get_device_name(setting.device)
     shape = f"batch {config.batch_size}×{config.crop}×{config.crop}"
     threads, channels = torch.get_num_threads(), setting.model.arguments["N"]
-    print(f"\nballe, N = {channels}, {shape}, {where}, {threads} threads; medians of {len(ours)} rounds")
-    first, second = statistics.median(ours), statistics.median(recipe)
-    print(f"engine ({precision_of(config)})         {first:7.2f} steps/s")
-    print(f"published recipe (fp32) {second:7.2f} steps/s")
-    print(f"ratio                   {ratio(ours, recipe):7.2f}")
+    print(f"\n{setting.model.name}, N = {channels}, {shape}, {where}, {threads} threads; medians of {len(ours)} rounds")
+    first, second, relative = median(ours), median(recipe), ratio(ours, recipe)
+    print(
+        f"engine ({precision_of(config)})         {first.steps:7.2f} steps/s, {first.processor:7.2f} a processor's second"
+    )
+    print(f"published recipe (fp32) {second.steps:7.2f} steps/s, {second.processor:7.2f} a processor's second")
+    print(f"ratio                   {relative.steps:7.2f}          {relative.processor:7.2f}")
 
 
-def ratio(rates: list[float], others: list[float]) -> float:
-    """The median over the rounds."""
-    return statistics.median(a / b for a, b in zip(rates, others, strict=True))
+def median(rates: list[Rate]) -> Rate:
+    return Rate(*map(statistics.median, zip(*rates, strict=True)))
+
+
+def ratio(rates: list[Rate], others: list[Rate]) -> Rate:
+    """The medians over the rounds."""
+    return median([Rate(a.steps / b.steps, a.processor / b.processor) for a, b in zip(rates, others, strict=True)])
 
 
 def print_table(setting: Setting, steps_per_second: float) -> None:
     """The parts of a step, each waited for; what is left of the engine's step is Fabric's, the curves' and overlap."""
     parts = parts_of_a_step(setting)
-    print("\npart of a step           ms   share")
+    print("\npart of a step        ms   fraction")
     whole = sum(parts.values())
     for name, milliseconds in parts.items():
         print(f"{name:20s} {milliseconds:7.2f}  {milliseconds / whole:5.0%}")
@@ -262,7 +314,8 @@ def parts_of_a_step(setting: Setting) -> dict[str, float]:
     """Median milliseconds of each part, run one after the other."""
     config, device = setting.config, setting.device
     source = CropSource(PatchStore(setting.store, "train"), config.crop, config.batch_size, 0, None)
-    model = build(setting.model).to(device).to(memory_format=torch.channels_last)
+    model = build(setting.model).to(device)
+    model.to(memory_format=model.memory_format)
     module = TrainingStep(model, RateDistortionLoss(LMBDA, 0.0))
     optimizer = make_optimizer(model, config.highest_lr)
     bf16 = precision_of(config) == "bf16"

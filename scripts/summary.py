@@ -7,13 +7,18 @@ REPORTS = Path("data/05_reports")
 
 
 def main() -> None:
-    model = json.loads((REPORTS / "evaluation/metrics.json").read_text())["model"]
+    metrics = json.loads((REPORTS / "evaluation/metrics.json").read_text())
+    model = metrics["model"]
+    known = [facts for facts in metrics["metrics"] if model[facts["name"]] is not None]
+    figures = [
+        f"{facts['title']} {model[facts['name']]:.{facts['digits']}f} {facts['unit']}".strip() for facts in known
+    ]
     registration = json.loads((REPORTS / "registration.json").read_text())
     print(
-        f"{registration['name']} version {registration['version']}: {model['bpp']:.3f} bpp, {model['psnr']:.2f} dB, "
-        f"MS-SSIM {model['ms_ssim']:.4f} on the test pictures; {registration['reason']}"
+        f"{registration['name']} version {registration['version']}: {model['bpp']:.3f} bpp, {', '.join(figures)} "
+        f"on the test pictures; {registration['reason']}"
     )
-    print(f"Pictures: {REPORTS}/evaluation/pictures.png   Curves: {REPORTS}/evaluation/rd_curve.png   Runs: make ui")
+    print(f"Report: {REPORTS}/report/report.html   Pictures: {REPORTS}/report/pictures.png   Runs: make ui")
 
 
 if __name__ == "__main__":

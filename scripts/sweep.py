@@ -3,7 +3,7 @@
 python scripts/sweep.py NAME --models balle balle-li --lmbdas 0.005 0.01 0.02 [--set train.steps=2000 …] [--jobs 1]
 
 An experiment that fails leaves the others alone. Afterwards `kedro run --pipeline compare --params 'compare.runs=[NAME]'`
-puts those that finished beside each other. Exits with 1 if any failed.
+compares those that finished. Exits with 1 if any failed.
 """
 
 import argparse

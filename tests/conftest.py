@@ -51,7 +51,9 @@ def mongo() -> Iterator[str]:
         port = probe.getsockname()[1]
     command = [str(mongod), "--dbpath", str(folder), "--port", str(port), "--bind_ip", "127.0.0.1"]
     command += ["--nojournal", "--wiredTigerCacheSizeGB", "0.25", "--logpath", str(folder / "log"), "--quiet"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env=os.environ | {"LC_ALL": "C"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         _wait_for(port, process)
         # FiftyOne looks for the server once more at exit, when it is gone: it need not look for long.

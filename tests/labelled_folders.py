@@ -8,9 +8,8 @@ from typing import Any
 from PIL import Image
 
 from balle_li.boxes import Box
-from balle_li.datasets import directory
-from balle_li.datasets.manifest import IndexRow, read_index
-from balle_li.datasets.sources import DirectoryConfig
+from balle_li.data.manifest import IndexRow, read_index
+from balle_li.data.sources.directory import Directory
 
 SIZE = (40, 20)
 HALF = Box(0.0, 0.0, 0.5, 0.5, "Cat")  # the upper left quarter, in every format below
@@ -32,8 +31,9 @@ def text(path: Path, content: str) -> Path:
 
 
 def run(folder: Path, *paths: Path, labels: Any = "auto", max_missing: float = 0.01) -> dict[str, IndexRow]:
-    directory.download(DirectoryConfig([str(path) for path in paths], labels), max_missing, folder)
-    return {row["image_id"]: row for row in read_index(folder / "index.parquet")}
+    """Download the folders; the rows of the index by their ids without the digits of the content."""
+    Directory([str(path) for path in paths], labels).download(folder, 0, max_missing)
+    return {row["image_id"].rsplit("-", 1)[0]: row for row in read_index(folder / "index.parquet")}
 
 
 def report(folder: Path) -> dict[str, Any]:

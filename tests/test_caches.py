@@ -28,8 +28,6 @@ def home(tmp_path, monkeypatch):
     file(tmp_path / ".train/new/last.ckpt", 2)
     file(tmp_path / ".patches/old/shard.npy", 40)
     file(tmp_path / ".patches/old.lock", 40)
-    file(tmp_path / ".classical/ab/old.json", 40)
-    file(tmp_path / ".classical/ab/new.json", 2)
     file(tmp_path / "data/old", 400)
     return tmp_path
 
@@ -39,21 +37,15 @@ def names(home: Path) -> set[str]:
 
 
 def test_what_nobody_used_for_long_goes(home):
-    assert clean(home, 30) == {".train": (1, 10), ".patches": (1, 5), ".classical": (1, 5)}
-    assert names(home) == {".train/new/last.ckpt", ".classical/ab/new.json", "data/old"}
-    assert clean(home, 30) == {".train": (0, 0), ".patches": (0, 0), ".classical": (0, 0)}
+    assert clean(home, 30) == {".train": (1, 10), ".patches": (1, 5)}
+    assert names(home) == {".train/new/last.ckpt", "data/old"}
+    assert clean(home, 30) == {".train": (0, 0), ".patches": (0, 0)}
 
 
 def test_what_is_in_use_stays(home):
     with FileLock(home / ".train/old/lock"), FileLock(home / ".patches/old.lock"):
         assert clean(home, 30)[".train"] == (0, 0)
         assert (home / ".train/old/last.ckpt").exists() and (home / ".patches/old/shard.npy").exists()
-
-
-def test_a_record_that_was_read_lately_stays(home):
-    record = home / ".classical/ab/old.json"
-    os.utime(record, (time.time(), record.stat().st_mtime))
-    assert clean(home, 30)[".classical"] == (0, 0)
 
 
 def test_a_dry_run_removes_nothing_and_does_not_make_anything_look_used(home, capsys):

@@ -1,9 +1,12 @@
 import errno
+import os
+import zlib
 
 import pytest
 
 from balle_li import files
-from balle_li.errors import BalleLiError
+from balle_li.errors import BalleLiError, BitstreamError
+from balle_li.files import inflate, printable, write_bytes
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -63,3 +66,21 @@ def test_the_project_is_found_from_anywhere_in_it(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     assert files.project_home() == tmp_path
     assert files.workspace() == tmp_path / "project"
+
+
+def test_inflating_stops_at_the_limit():
+    assert inflate(zlib.compress(bytes(100)), 100) == bytes(100)
+    with pytest.raises(BitstreamError):
+        inflate(zlib.compress(bytes(2**28)), 100)
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path):
+    path = tmp_path / ("x" * 255)
+    write_bytes(path, b"1")
+    assert path.read_bytes() == b"1" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_any_name_can_be_printed_in_one_line():
+    assert printable(os.fsdecode(b"caf\xe9.jpg")) == "caf\\xe9.jpg"
+    assert printable("café 猫.jpg") == "café 猫.jpg"
+    assert printable("two\nlines\x1b[2J.jpg") == "two\\nlines\\x1b[2J.jpg"

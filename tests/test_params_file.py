@@ -97,7 +97,7 @@ def test_maps_are_added_to(params, setting, name, value, undo):
 
 def test_what_the_comments_say_to_type_works(params):
     settings = [line.split("-S '")[1].split("'")[0] for line in comments(params) if "-S '" in line]
-    assert len(settings) == 3
+    assert len(settings) == 4
     for setting in settings:
         assert override(params, setting) != LEAVES
 

@@ -42,7 +42,7 @@ def test_durations(seconds, text):
     assert duration(seconds) == text
 
 
-def test_a_log_gets_a_line_now_and_then_with_rate_and_time_left(clock, capsys):
+def test_a_log_gets_a_line_now_and_then_with_rate_and_remaining_time(clock, capsys):
     with progress("Coding", 40, "pictures") as advance:
         for _ in range(4):
             clock[0] += 10.0
@@ -50,8 +50,8 @@ def test_a_log_gets_a_line_now_and_then_with_rate_and_time_left(clock, capsys):
         clock[0] += 360.0
         advance(36)
     assert capsys.readouterr().err.splitlines() == [
-        "Coding: 2/40 pictures, 6.0 pictures/min, 6 min left",
-        "Coding: 4/40 pictures, 6.0 pictures/min, 6 min left",
+        "Coding: 2/40 pictures, 6.0 pictures/min, 6 min remaining",
+        "Coding: 4/40 pictures, 6.0 pictures/min, 6 min remaining",
         "Coding: 40/40 pictures in 7 min (6.0 pictures/min)",
     ]
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from balle_li.models.base import build
 from balle_li.models.layers import GDN, conv, deconv
-from balle_li.models.registry import ModelConfig, build
+from balle_li.registry import ModelConfig
 from balle_li.tiling import Untileable, can_be_tiled, input_span, inputs_of, scale, tiles, within
 
 

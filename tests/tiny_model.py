@@ -1,6 +1,7 @@
 """A tiny codec with random weights, made without training: for tests of whatever needs a model folder."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,27 +9,31 @@ from torch import Tensor, nn
 
 from balle_li.codec.model_folder import ModelFolder
 from balle_li.latents.conditional import ConditionalLatents
+from balle_li.latents.entropy_coder import table_tensors
 from balle_li.latents.gaussian import SCALES
 from balle_li.latents.integer_network import FRACTION, integer_tensors
-from balle_li.latents.tables import table_tensors
 from balle_li.models.balle_li import BalleLi, ImportanceMask
-from balle_li.models.registry import ModelConfig, build
+from balle_li.models.base import build
+from balle_li.registry import MODELS, ModelConfig
+
+OWN_MODELS = [name for name in MODELS.names() if not MODELS.own[name].module.endswith("compressai_zoo")]
+"""The models whose layers are written here."""
 
 
-def tiny_model_folder(path: Path, name: str = "balle", N: int = 8, seed: int = 0) -> Path:
+def tiny_model_folder(path: Path, name: str = "balle", N: int = 8, seed: int = 0, **arguments: Any) -> Path:
     """Write a model folder of a registered model with `N` channels; returns `path`."""
-    tiny_model(name, N, seed).save(path)
+    tiny_model(name, N, seed, **arguments).save(path)
     return path
 
 
-def tiny_model(name: str = "balle", N: int = 8, seed: int = 0) -> ModelFolder:
+def tiny_model(name: str = "balle", N: int = 8, seed: int = 0, **arguments: Any) -> ModelFolder:
     """The model as training starts it, with tables that are too short for some of its symbols.
 
     Its mask is 1 at some places and 0 at others; its scale indices go from the table that codes nothing to wide ones, its
     hyper-latent leaves its tables, and its context moves means and scale indices.
     """
     torch.manual_seed(seed)
-    model = build(ModelConfig(name, {"N": N})).eval()
+    model = build(ModelConfig(name, {"N": N, **arguments})).eval()
     latents = model.latent_codec
     if isinstance(latents, ConditionalLatents):
         _make_varied(latents)
@@ -41,7 +46,7 @@ def tiny_model(name: str = "balle", N: int = 8, seed: int = 0) -> ModelFolder:
     if isinstance(model, BalleLi):
         _make_selective(model)
     latents.set_tables(tables)
-    return ModelFolder.of(model, tables, {"lmbda": 0.01, "structure": 0.0}, {})
+    return ModelFolder.of(model, tables, {"lmbda": 0.01, "ms_ssim_weight": 0.0}, {})
 
 
 @torch.no_grad()
@@ -52,12 +57,12 @@ def _make_varied(latents: ConditionalLatents) -> None:
     # Before training, z hardly leaves 0, all indices are alike and the context says next to nothing.
     _reload(latents.h_a[-1], scale=8.0)
     _reload(latents.h_s[-1], scale=1.0, index=torch.linspace(-2.0, 40.0, M))
-    _reload(latents.h_c[-1], scale=200.0)
+    _reload(latents.h_c[-1], scale=200.0, largest=1.0 if latents.levels else torch.inf)
 
 
-def _reload(layer: nn.Module, scale: float, index: Tensor | None = None) -> None:
-    """Multiply the finished weights and biases; the second half of the biases become `index`."""
-    state = {name: scale * value for name, value in layer.state_dict().items()}
+def _reload(layer: nn.Module, scale: float, index: Tensor | None = None, largest: float = torch.inf) -> None:
+    """Multiply the finished weights and biases, up to `largest`; the second half of the biases become `index`."""
+    state = {name: (scale * value).clamp(-largest, largest) for name, value in layer.state_dict().items()}
     if index is not None:
         state["bias"][len(index) :] = index
     layer.load_state_dict(state)

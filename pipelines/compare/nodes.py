@@ -1,4 +1,4 @@
-"""Finished runs beside each other, in one report."""
+"""Finished runs, compared in one report."""
 
 import logging
 from pathlib import Path
@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING, Any
 from pipelines.folder import Fill
 
 if TYPE_CHECKING:
-    from balle_li.evaluation.evaluated_run import EvaluatedRun
+    from balle_li.comparison.runs import EvaluatedRun
     from balle_li.tracking.runs import FinishedRun
 
 logger = logging.getLogger("balle_li.compare")
 
 
 def compare(compare: dict[str, Any]) -> Fill:
-    from balle_li.configuration import from_mapping
-    from balle_li.evaluation.compare_config import CompareConfig
+    from balle_li.config import CompareConfig, read
 
-    config = from_mapping(CompareConfig, compare, "compare")
+    config = read(CompareConfig, compare, "compare")
 
     def fill(folder: Path) -> None:
-        from balle_li.evaluation.comparison_report import write_comparison
+        from balle_li.comparison.report import write_comparison
         from balle_li.tracking import runs
 
         found = runs.finished_runs(config.experiment, config.runs, config.filter)
@@ -34,8 +33,8 @@ def compare(compare: dict[str, Any]) -> Fill:
 
 def _read_all(found: "list[FinishedRun]") -> "list[EvaluatedRun]":
     """What can be read of the runs. Raises StageError when that is nothing."""
+    from balle_li.comparison.runs import read_run
     from balle_li.errors import BalleLiError, StageError
-    from balle_li.evaluation.evaluated_run import read_run
 
     read = []
     for run in found:

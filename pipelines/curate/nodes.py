@@ -7,10 +7,10 @@ from pipelines.folder import Fill
 
 
 def curate(raw: Path, curate: dict[str, Any], seed: int) -> Fill:
-    from balle_li.configuration import from_mapping
-    from balle_li.datasets import curation
+    from balle_li.config import CurationConfig, read
+    from balle_li.data import curation
 
-    config = from_mapping(curation.CurationConfig, curate, "curate")
+    config = read(CurationConfig, curate, "curate")
 
     def fill(folder: Path) -> None:
         curation.curate(raw, config, seed, folder)

@@ -7,10 +7,10 @@ from pipelines.folder import Fill
 
 
 def download(dataset: dict[str, Any], seed: int) -> Fill:
-    from balle_li.configuration import from_mapping
-    from balle_li.datasets.sources import DatasetConfig, download
+    from balle_li.config import DatasetConfig, read
+    from balle_li.data.sources import download
 
-    config = from_mapping(DatasetConfig, dataset, "dataset")
+    config = read(DatasetConfig, dataset, "dataset")
 
     def fill(folder: Path) -> None:
         download(config, seed, folder)

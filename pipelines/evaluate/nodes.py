@@ -1,4 +1,4 @@
-"""The codec measured on the test pictures, through real files, beside the classical codecs."""
+"""The codec measured on the test pictures, through real files, and the classical codecs on the same."""
 
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,20 @@ def evaluate(
     compute: dict[str, Any],
     parameters: dict[str, Any],
 ) -> Fill:
-    from balle_li.compute import ComputeConfig
-    from balle_li.configuration import from_mapping
-    from balle_li.evaluation.config import EvaluationConfig
+    from balle_li.config import ComputeConfig, EvaluationConfig, read
 
-    config = from_mapping(EvaluationConfig, evaluate, "evaluate")
-    compute_config = from_mapping(ComputeConfig, compute, "compute")
+    config = read(EvaluationConfig, evaluate, "evaluate")
+    compute_config = read(ComputeConfig, compute, "compute")
 
     def fill(folder: Path) -> None:
+        from balle_li.comparison.summary import write_summary
         from balle_li.evaluation.evaluate import evaluate
         from balle_li.files import read_json
-        from balle_li.tracking import provenance, run
+        from balle_li.tracking import run
 
-        with run.attached(mlflow_run["run_id"], parameters, provenance.tags(), "evaluate") as log:
-            evaluate(raw, curated, model, config, class_weights, compute_config, folder, log)
+        with run.attached(mlflow_run["run_id"], parameters, run.origin_tags(), "evaluate") as log:
+            evaluate(raw, curated, model, config, class_weights, compute_config, folder)
+            write_summary(folder, log)
             log.dataset("test pictures", curated, read_json(folder / "metrics.json")["test_set"], "testing")
 
     return fill

@@ -14,12 +14,11 @@ def cut_patches(
     class_weights: dict[str, float],
     seed: int,
 ) -> Fill:
-    from balle_li.compute import ComputeConfig
-    from balle_li.configuration import from_mapping
-    from balle_li.datasets.patches import PatchConfig, cut_patches
+    from balle_li.config import ComputeConfig, PatchConfig, read
+    from balle_li.data.patches import cut_patches
 
-    patch_config = from_mapping(PatchConfig, patches, "patches")
-    compute_config = from_mapping(ComputeConfig, compute, "compute")
+    patch_config = read(PatchConfig, patches, "patches")
+    compute_config = read(ComputeConfig, compute, "compute")
 
     def fill(folder: Path) -> None:
         cut_patches(raw, curated, patch_config, compute_config, class_weights, seed, folder)

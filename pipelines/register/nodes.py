@@ -13,12 +13,12 @@ def register(
     parameters: dict[str, Any],
 ) -> tuple[dict[str, Any], str]:
     """What was decided about the new version, and its model card, which names that version."""
-    from balle_li.configuration import from_mapping
-    from balle_li.evaluation.bd_rate import bd_rate
-    from balle_li.tracking import model_card, promotion, provenance, registry, run
+    from balle_li.comparison.curves import bd_rate
+    from balle_li.config import RegisterConfig, read
+    from balle_li.tracking import model_card, registry, run
 
-    config = from_mapping(promotion.RegisterConfig, register, "register")
-    tags = provenance.tags()
+    config = read(RegisterConfig, register, "register")
+    tags = run.origin_tags()
 
     def card(version: str) -> str:
         origin = model_card.Origin(config.name, version, mlflow_run["run_id"], parameters, tags)

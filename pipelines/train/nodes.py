@@ -1,4 +1,4 @@
-"""One training, in one MLflow run, that goes on where it was interrupted."""
+"""One training in one MLflow run, which resumes where it was interrupted."""
 
 import shutil
 from contextlib import suppress
@@ -25,7 +25,7 @@ def train(
     The run is the experiment's new one, or that of an unfinished training of the same parameters and data. Only who holds
     the training's work folder opens it: a training that is refused leaves model and record as they were. Of several
     processes under torchrun the first one has the run; to the others `run_id` is None. `work` names the folder that an
-    interrupted training goes on from.
+    interrupted training resumes from.
     """
     task = _task(patch_store, model, train, lmbda, class_weights, seed)
     record: dict[str, str | None] = {}
@@ -34,14 +34,14 @@ def train(
         from contextlib import nullcontext
 
         from balle_li.files import sha256_file
-        from balle_li.run_log import NoLog
-        from balle_li.tracking import provenance, run
-        from balle_li.training.lock import training_lock
+        from balle_li.progress import NoLog
+        from balle_li.tracking import run
+        from balle_li.training.checkpoint import training_lock
         from balle_li.training.loop import train as run_training
 
         task.new_model()  # what cannot be built, or started from these weights, makes no run
         name = task.fingerprint()[:16]
-        work, tags = _work_folder(name), provenance.tags()
+        work, tags = _work_folder(name), run.origin_tags()
         with training_lock(work):
             run_id = _open_run(work, parameters, tags)
             record.update({"run_id": run_id, "work": name})
@@ -57,12 +57,12 @@ def train(
 
 
 def forget_unfinished(model: Path, mlflow_run: dict[str, str | None]) -> None:
-    """Delete what an interrupted training would have gone on from, now that the model and its run are in their place.
+    """Delete the work folder, once the model and its run are in their place.
 
     Where another process has begun the same training again in the meantime, it stays that one's.
     """
     from balle_li.errors import TrainingError
-    from balle_li.training.lock import training_lock
+    from balle_li.training.checkpoint import training_lock
 
     if mlflow_run["run_id"] is None or mlflow_run["work"] is None:
         return
@@ -73,7 +73,7 @@ def forget_unfinished(model: Path, mlflow_run: dict[str, str | None]) -> None:
 
 def _open_run(work: Path, parameters: dict[str, Any], tags: dict[str, str]) -> str | None:
     """The id of the run that the training in `work` belongs to; noted there, for when it is interrupted."""
-    from balle_li.distributed import rank
+    from balle_li.compute import rank
     from balle_li.files import read_json, write_json
     from balle_li.tracking import run
 
@@ -93,16 +93,15 @@ def _task(
     class_weights: dict[str, float],
     seed: int,
 ) -> "Task":
-    from balle_li.configuration import from_mapping
-    from balle_li.models.registry import ModelConfig
-    from balle_li.training.config import TrainConfig
+    from balle_li.config import TrainConfig, read
+    from balle_li.registry import ModelConfig
     from balle_li.training.task import Task
     from pipelines.train import initial_weights
 
-    model_config = ModelConfig.from_params(model)
+    model_config = ModelConfig.of(model)
     start = train.get("init_from")
     located = {**train, "init_from": initial_weights.locate(start, model_config.facts())}
-    train_config = from_mapping(TrainConfig, located, "train")
+    train_config = read(TrainConfig, located, "train")
     return Task(patch_store, model_config, train_config, lmbda, class_weights, seed)
 
 

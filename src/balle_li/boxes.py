@@ -5,7 +5,7 @@ the turns of an upright picture, the windows of patches and the pixels of a weig
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,25 +74,13 @@ class Box:
             return None
         return cls(xmin, ymin, xmax, ymax, label, weight, **flags)
 
-    @classmethod
-    def from_fiftyone(cls, label: str, bounding_box: Sequence[float], **flags: bool) -> "Box":
-        """From FiftyOne's `[x, y, width, height]` of the top-left corner, clipped to the picture.
-
-        flags: `is_group_of`, `is_depiction`. Raises DatasetError: no part of the box lies inside the picture.
-        """
-        x, y, width, height = bounding_box
-        box = cls.clipped(x, y, x + width, y + height, label, **flags)
-        if box is None:
-            raise DatasetError(f"box {label!r} at {list(bounding_box)} (x, y, width, height) lies outside its picture")
-        return box
-
     def to_fiftyone(self) -> list[float]:
         """FiftyOne's `[x, y, width, height]`."""
         return [self.xmin, self.ymin, self.xmax - self.xmin, self.ymax - self.ymin]
 
     @property
     def area(self) -> float:
-        """Share of the picture, in (0, 1]."""
+        """Fraction of the picture, in (0, 1]."""
         return (self.xmax - self.xmin) * (self.ymax - self.ymin)
 
     def rotated(self, quarter_turns: int) -> "Box":
@@ -173,7 +161,7 @@ def box_weight_map(boxes: Iterable[Box], height: int, width: int) -> "np.ndarray
 
 
 def _coverage(low: float, high: float, cells: int) -> tuple[slice, "np.ndarray[Any, np.dtype[np.float64]]"]:
-    """Which of `cells` equal cells of [0, 1] the interval [low, high] touches, and the share of each that it covers."""
+    """Which of `cells` equal cells of [0, 1] the interval [low, high] touches, and the fraction of each that it covers."""
     low, high = low * cells, high * cells
     first, last = math.floor(low), min(math.ceil(high), cells)
     edges = np.arange(first, last + 1, dtype=np.float64).clip(low, high)

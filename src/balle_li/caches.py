@@ -1,14 +1,13 @@
 """Remove what the caches of this checkout no longer need: ``python -m balle_li.caches``.
 
-- `.train`: a folder per interrupted training, which the same training goes on from; it goes when that was long ago;
-- `.patches`: finished shards of an interrupted cutting, likewise;
-- `.classical`: a record per picture, classical codec and setting; it goes when nobody read it for long.
+- `.train`: a folder per interrupted training, which the same training resumes from; it goes when that was long ago;
+- `.patches`: finished shards of an interrupted cutting, likewise.
 
-What another process is working with stays. Nothing here is lost for good: what is missing is computed again.
+`.evaluation`, the measurements of classical codecs, bounds itself. What another process is working with stays. Nothing
+here is lost for good: what is missing is computed again.
 """
 
 import argparse
-import os
 import shutil
 import sys
 import time
@@ -23,13 +22,12 @@ LOCKS: dict[str, Callable[[Path], Path]] = {
     ".patches": lambda folder: folder.with_suffix(".lock"),
 }
 """The caches of interrupted work, and where the lock of one of their folders lies."""
-RECORDS = ".classical"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Remove what is older than `--days` and say how much that was. Returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m balle_li.caches", description="Remove interrupted work and records that nobody needed for long."
+        prog="python -m balle_li.caches", description="Remove interrupted work that nobody resumed for long."
     )
     parser.add_argument("--days", type=float, default=30, help="keep what was used since; default: %(default)s")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
@@ -58,10 +56,6 @@ def clean(home: Path, days: float, dry_run: bool = False) -> dict[str, tuple[int
         sizes = [_remove(folder, lock(folder), before, dry_run) for folder in folders]
         known = [size for size in sizes if size is not None]
         removed[cache] = len(known), sum(known)
-    records = [path for path in (home / RECORDS).glob("*/*") if path.is_file() and _used(path) < before]
-    removed[RECORDS] = len(records), sum(path.stat().st_size for path in records)
-    for path in records if not dry_run else ():
-        path.unlink(missing_ok=True)
     return removed
 
 
@@ -87,12 +81,6 @@ def _remove(folder: Path, lock: Path, before: float, dry_run: bool) -> int | Non
 def _written(folder: Path, lock: Path) -> float:
     """When a file in the folder was last written, its lock aside, which every look at it writes."""
     return max((path.stat().st_mtime for path in _files(folder) if path != lock), default=0.0)
-
-
-def _used(record: Path) -> float:
-    """When a record was written or, as far as the file system notes it (to the day), last read."""
-    status = os.stat(record)
-    return max(status.st_mtime, status.st_atime)
 
 
 def _files(folder: Path) -> list[Path]:

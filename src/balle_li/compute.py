@@ -1,36 +1,34 @@
-"""Where work that many processes can share is done: Dask workers on this machine, or somebody's cluster."""
+"""Work of many processes: Dask workers on this machine or a cluster, and which of torchrun's processes this one is."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from balle_li.configuration import require
 from balle_li.errors import ConfigError
 
 if TYPE_CHECKING:
     from distributed import Client
 
+    from balle_li.config import ComputeConfig
+
 ANSWER_SECONDS = 10
 WORKERS_SECONDS = 30
 
 
-@dataclass(frozen=True)
-class ComputeConfig:
-    """The section `compute` of params.yaml."""
+def rank() -> int:
+    """This process's number among all that torchrun started, on every machine; 0 without torchrun."""
+    return int(os.environ.get("RANK", 0))
 
-    scheduler: str | None  # address of a Dask scheduler, such as tcp://10.0.0.1:8786; None: processes of this machine
-    workers: int  # processes of the local pool
 
-    def __post_init__(self) -> None:
-        require(self.workers >= 1, f"workers is {self.workers}, must be at least 1")
-        is_address = self.scheduler is None or "://" in self.scheduler
-        require(is_address, f"scheduler is {self.scheduler!r}, not an address such as tcp://host:8786")
+def world_size() -> int:
+    """How many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", 1))
 
 
 @contextmanager
-def cluster(config: ComputeConfig) -> Iterator["Client"]:
+def cluster(config: "ComputeConfig") -> Iterator["Client"]:
     """Yield a Dask client with at least one worker; local processes, if any, end with the block.
 
     Workers of an outside scheduler must be able to import this package and see the project's folders at the same paths.

@@ -1,5 +1,9 @@
 """The failures a user can act on. Each message is one line: what is wrong, and what to do about it."""
 
+import difflib
+from collections.abc import Iterable
+from importlib.util import find_spec
+
 
 class BalleLiError(Exception):
     """Root of the package's own errors; command lines print its message alone and exit with 1."""
@@ -13,12 +17,16 @@ class DatasetError(BalleLiError):
     """Pictures or labels are missing, unreadable or not what was asked for."""
 
 
+class PictureError(DatasetError):
+    """A picture is missing, damaged, of a kind that is not read, or cannot be written as was asked."""
+
+
 class StageError(BalleLiError):
     """A stage's input is missing, unfinished or belongs to another version of the project."""
 
 
 class TrainingError(BalleLiError):
-    """Training cannot start or cannot go on."""
+    """Training cannot start or cannot continue."""
 
 
 class BitstreamError(BalleLiError):
@@ -27,3 +35,23 @@ class BitstreamError(BalleLiError):
 
 class TrackingError(BalleLiError):
     """MLflow's database or registry does not hold what was asked for."""
+
+
+class MissingExtraError(BalleLiError, ImportError):
+    """A part of the package is used whose packages are not installed: they belong to one of its extras."""
+
+
+def need(part: str, extra: str, *modules: str) -> None:
+    """Raise MissingExtraError, which says what to install, unless the modules that `part` of the package needs can be found.
+
+    None of them is imported.
+    """
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise MissingExtraError(f"{part} needs {', '.join(missing)}: pip install 'balle-li[{extra}]'")
+
+
+def near(name: object, known: Iterable[str]) -> str:
+    """`did you mean 'steps'? ` of the known name that is nearest to a mistyped one; nothing where none is near."""
+    found = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"did you mean {found[0]!r}? " if found else ""

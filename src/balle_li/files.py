@@ -13,6 +13,9 @@ from typing import Any
 
 from balle_li.errors import BalleLiError, BitstreamError
 
+RELEASED_MODEL = Path(__file__).with_name("released_model")
+"""The model folder, with a model card, of the weights that ship with the package: a `balle-li-roi`."""
+
 
 def project_home() -> Path:
     """The user's checkout: DVC names it when it runs a stage in a temporary workspace, else it is `workspace`."""
@@ -23,17 +26,18 @@ def project_home() -> Path:
 def workspace() -> Path:
     """The project that this process works in, a checkout or DVC's temporary copy of one, from wherever in it one stands.
 
-    That is the nearest folder here or above whose pyproject.toml has a section [tool.kedro], as Kedro finds it too; the
-    current directory where there is none.
+    That is the nearest folder here or above with a project, as Kedro finds it too; the current directory where there is none.
     """
     here = Path.cwd().resolve()
-    for folder in (here, *here.parents):
-        try:
-            if "[tool.kedro]" in (folder / "pyproject.toml").read_text(encoding="utf-8"):
-                return folder
-        except (OSError, UnicodeDecodeError):
-            continue
-    return here
+    return next((folder for folder in (here, *here.parents) if is_project(folder)), here)
+
+
+def is_project(folder: Path) -> bool:
+    """Whether the folder's pyproject.toml has a section [tool.kedro]."""
+    try:
+        return "[tool.kedro]" in (folder / "pyproject.toml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 @contextmanager
@@ -44,7 +48,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    part = target.with_name(
+        f".{uuid.uuid4().hex[:16]}.part"
+    )  # shorter than a name may be, however long the target's is
     try:
         yield part
         os.replace(part, target)
@@ -54,6 +60,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """A path for messages of one line: line breaks, and bytes that are no UTF-8, are written as `\\n` and `\\xe9`."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

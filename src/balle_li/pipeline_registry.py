@@ -1,4 +1,4 @@
-"""The pipelines that `kedro run` knows: one per stage, all six in a row by default, and the comparison of runs."""
+"""The pipelines that `kedro run` knows: one per stage, all seven in a row by default, and the comparison of runs."""
 
 import sys
 from importlib import import_module
@@ -10,7 +10,7 @@ from kedro.pipeline import Pipeline
 ROOT = str(Path(__file__).resolve().parents[2])
 sys.path[:0] = [] if ROOT in sys.path else [ROOT]
 
-STAGES = ("download", "curate", "patches", "train", "evaluate", "register")
+STAGES = ("download", "curate", "patches", "train", "evaluate", "register", "report")
 COMPARE = "compare"
 """Reads MLflow's database, which DVC does not version: a pipeline to call, but no stage."""
 

@@ -1,13 +1,31 @@
-"""Progress of long work: a bar with rate and time left on a terminal, a line now and then in a log."""
+"""How long work reports: a bar on a terminal, lines in a log, and the log of a run."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Advance = Callable[[int], None]
 
 LOG_EVERY_SECONDS = 15.0
+
+_SILENT = ContextVar("_SILENT", default=False)
+
+
+@contextmanager
+def silent(wanted: bool = True) -> Iterator[None]:
+    """Report no progress within the block, if that is `wanted`."""
+    token = _SILENT.set(_SILENT.get() or wanted)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
 
 
 @contextmanager
@@ -16,7 +34,9 @@ def progress(description: str, total: int, unit: str) -> Iterator[Advance]:
 
     Example: ``with progress("Cutting patches", len(pictures), "pictures") as advance: ... advance(1)``
     """
-    if sys.stderr.isatty():
+    if _SILENT.get():
+        yield lambda n: None
+    elif sys.stderr.isatty():
         with _bar(description, total, unit) as advance:
             yield advance
     else:
@@ -61,8 +81,8 @@ def _lines(description: str, total: int, unit: str) -> Iterator[Advance]:
         if now - last >= LOG_EVERY_SECONDS and done < total:
             last = now
             speed = done / (now - start)
-            left = duration((total - done) / speed) if speed else "unknown time"
-            _print(f"{description}: {done}/{total} {unit}, {rate(speed, unit)}, {left} left")
+            remaining = duration((total - done) / speed) if speed else "unknown time"
+            _print(f"{description}: {done}/{total} {unit}, {rate(speed, unit)}, {remaining} remaining")
 
     yield advance
     seconds = time.monotonic() - start
@@ -88,3 +108,20 @@ def duration(seconds: float) -> str:
 
 def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+class RunLog:
+    """Metrics, pictures and files of one run."""
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Record `values` at training step `step`."""
+
+    def picture(self, name: str, step: int, image: "np.ndarray") -> None:
+        """Record a uint8 RGB picture `(H, W, 3)` made at training step `step`."""
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Keep a copy of the file `path`, in the run's folder `folder` if one is named."""
+
+
+class NoLog(RunLog):
+    """A RunLog that keeps nothing."""

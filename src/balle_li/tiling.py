@@ -83,7 +83,7 @@ def can_be_tiled(module: nn.Module) -> bool:
 
 
 def tiles(rows: int, columns: int, side: int, progress: Progress | None = None) -> Iterator[Tile]:
-    """The squares of `side` cells that cover `(rows, columns)`; `progress` hears the share done after each."""
+    """The squares of `side` cells that cover `(rows, columns)`; `progress` is told the fraction done after each."""
     starts = [(row, column) for row in range(0, rows, side) for column in range(0, columns, side)]
     for done, (row, column) in enumerate(starts, 1):
         yield slice(row, min(row + side, rows)), slice(column, min(column + side, columns))

@@ -2,9 +2,10 @@ import zlib
 
 import pytest
 
-from balle_li.codec.bitstream import MAGIC, Extra, Stream
+from balle_li.codec.bitstream import MAGIC, Extra, Stream, pack_metadata, unpack_metadata
 from balle_li.errors import BitstreamError
-from balle_li.latents.sections import Section
+from balle_li.image_metadata import Metadata
+from balle_li.latents import Section
 
 SOUND = Stream(b"8 bytes!", 768, 512, False, {Extra.ICC: b"profile", Section.LATENTS: b"latents" * 50})
 
@@ -49,7 +50,7 @@ def test_every_truncation_and_every_flipped_bit_is_noticed():
         (MAGIC + b"\x02\x00" + b"8 bytes!" + b"\x01\x01\x01\x7fshort", "damaged"),
         (MAGIC + b"\x02\x00" + b"8 bytes!" + b"\x01\x01\x01\x00\x81", "damaged"),
         (MAGIC + b"\x02\x00" + b"8 bytes!" + b"\x01\x01\x01\x01xx", "damaged"),
-        (MAGIC + b"\x02\x00" + b"8 bytes!" + b"\x01\x01\x06\x00\x81", "feature"),
+        (MAGIC + b"\x02\x00" + b"8 bytes!" + b"\x01\x01\x07\x00\x81", "feature"),
     ],
 )
 def test_headers_that_lie_are_refused(body, words):
@@ -62,3 +63,22 @@ def test_unknown_optional_sections_are_kept_aside():
         99: b"later",
         1: b"",
     }
+
+
+def test_metadata_comes_back():
+    for metadata in (
+        Metadata(),
+        Metadata(icc=b"icc", exif=b"exif", xmp=b"xmp", dpi=(300.0, 0.25)),
+        Metadata(xmp=b"xmp"),
+    ):
+        assert unpack_metadata(pack_metadata(metadata)) == metadata
+
+
+@pytest.mark.parametrize("sections", [{64: b"?"}, {65: b""}, {66: zlib.compress(bytes(2**24 + 1))}, {67: b"\x05"}])
+def test_damaged_metadata_is_refused(sections):
+    with pytest.raises(BitstreamError):
+        unpack_metadata(sections)
+
+
+def test_a_resolution_of_nothing_is_none():
+    assert unpack_metadata({67: b"\0\5"}) == Metadata()

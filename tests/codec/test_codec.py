@@ -1,6 +1,7 @@
 import io
 import resource
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ from tiny_model import tiny_model, tiny_model_folder
 
 from balle_li.boxes import Box
 from balle_li.codec.bitstream import Extra, Stream
-from balle_li.codec.codec import Codec, choose_device
+from balle_li.codec.codec import Codec, choose_device, pack_alpha, unpack_alpha
 from balle_li.codec.model_folder import ModelFolder
 from balle_li.errors import BalleLiError, BitstreamError
-from balle_li.latents.sections import Section
+from balle_li.latents import Section
 
 CPU = torch.device("cpu")
 
@@ -44,11 +45,20 @@ def test_modes_come_back_and_alpha_is_lossless(codec, channels, mode):
 
 
 def test_metadata_is_kept_unless_stripped(codec):
-    image = picture(20, 20)
-    image.info |= {"icc_profile": b"profile" * 500, "exif": b"Exif\0\0tags"}
-    assert codec.decompress(codec.compress(image)).info == {"icc_profile": b"profile" * 500, "exif": b"Exif\0\0tags"}
+    image, exif = picture(20, 20), Image.Exif()
+    exif[0x010F] = "a camera"
+    info = {"icc_profile": b"profile" * 500, "exif": exif.tobytes(), "xmp": b"<x:xmpmeta/>", "dpi": (300.0, 72.5)}
+    image.info |= info
+    assert codec.decompress(codec.compress(image)).info == info
     stripped = codec.compress(image, strip=True)
     assert codec.decompress(stripped).info == {} and stripped == codec.compress(picture(20, 20))
+
+
+def test_what_cannot_be_kept_is_logged(codec, caplog):
+    image = picture(20, 20)
+    image.info["exif"] = b"Exif\0\0tags"
+    assert codec.decompress(codec.compress(image)).info == {}
+    assert [record.getMessage() for record in caplog.records] == ["its EXIF is damaged and is left out"]
 
 
 @pytest.mark.parametrize("name", ["balle", "balle-encoder", "balle-li", "balle-li-roi"])
@@ -153,3 +163,20 @@ def test_a_photograph_gives_the_same_bytes_and_pixels_each_time(codec, shared, n
     file = io.BytesIO()
     codec.decompress(data).save(file, "PNG")
     assert np.array_equal(np.asarray(Image.open(file)), np.asarray(codec.decompress(data)))
+
+
+ALPHA = np.random.default_rng(0).integers(0, 256, (5, 7), dtype=np.uint8)
+
+
+def test_alpha_is_lossless():
+    for plane in (ALPHA, np.full((300, 200), 255, np.uint8), np.zeros((1, 1), np.uint8)):
+        assert np.array_equal(unpack_alpha(pack_alpha(plane), *plane.shape), plane)
+    assert len(pack_alpha(np.full((300, 200), 255, np.uint8))) < 400
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"nonsense", zlib.compress(bytes(10**7)), zlib.compress(bytes(34)), zlib.compress(bytes(35))[:-1]]
+)
+def test_damaged_alpha_is_refused(data):
+    with pytest.raises(BitstreamError):
+        unpack_alpha(data, 5, 7)

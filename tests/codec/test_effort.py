@@ -10,22 +10,27 @@ from balle_li.boxes import Box
 from balle_li.codec import effort
 from balle_li.codec.codec import Codec
 from balle_li.codec.model_folder import ModelFolder
-from balle_li.models.registry import ModelConfig, build
-from balle_li.structure import structural_error
+from balle_li.models.base import build
+from balle_li.ms_ssim_loss import ms_ssim_loss
+from balle_li.registry import ModelConfig
 
 
-def untrained(name, lmbda=0.01, structure=0.0):
+def untrained(name, lmbda=0.01, ms_ssim_weight=0.0, **arguments):
     """A codec that reconstructs pictures, as models do before training; tiny random ones don't."""
     torch.manual_seed(0)
-    model = build(ModelConfig(name, {"N": 16})).eval()
+    model = build(ModelConfig(name, {"N": 16, **arguments})).eval()
     tables = model.latent_codec.make_tables([])
-    folder = ModelFolder.of(model, tables, {"lmbda": lmbda, "structure": structure}, {})
+    folder = ModelFolder.of(model, tables, {"lmbda": lmbda, "ms_ssim_weight": ms_ssim_weight}, {})
     return Codec(folder, torch.device("cpu"), torch.float32)
 
 
-@pytest.fixture(scope="module", params=[("balle",), ("balle-li-roi",), ("balle-li-roi", 0.0004, 20000.0)])
+STRUCTURE, INTERLACED = {"lmbda": 0.0004, "ms_ssim_weight": 20000.0}, {"levels": 2}
+
+
+@pytest.fixture(scope="module", params=[("balle", {}), *(("balle-li-roi", own) for own in ({}, STRUCTURE, INTERLACED))])
 def codec(request):
-    return untrained(*request.param)
+    name, own = request.param
+    return untrained(name, **own)
 
 
 def picture(height=72, width=104):
@@ -37,12 +42,12 @@ def cost(codec, image, data):
     """J of a stream, in bits; all of the picture weighs the same at quality 50."""
     first, second = (np.asarray(picture, np.float64) for picture in (image, codec.decompress(data)))
     error = ((first - second) ** 2).sum() / 3
-    if codec.trained_for["structure"]:
+    if codec.trained_for["ms_ssim_weight"]:
         # As training sees it, continued to whole latents.
         x, x_hat = (
             F.pad(torch.from_numpy(a).permute(2, 0, 1)[None] / 255, (0, 8, 0, 8), "replicate") for a in (first, second)
         )
-        error += codec.trained_for["structure"] * first[..., 0].size * float(structural_error(x, x_hat))
+        error += codec.trained_for["ms_ssim_weight"] * first[..., 0].size * float(ms_ssim_loss(x, x_hat))
     return 8 * len(data) + codec.trained_for["lmbda"] * error
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from balle_li.codec.bitstream import Extra, Stream
 from balle_li.codec.codec import Codec
-from balle_li.latents.sections import Section
+from balle_li.latents import Section
 
 GOLDEN = Path(__file__).parent / "golden"
 FOLDERS = [GOLDEN / name for name in ("balle", "balle-li", "balle-li-roi")]
@@ -34,4 +34,6 @@ def test_golden_streams_hold_every_section():
     found = {
         tag for folder, name, _ in STREAMS for tag in Stream.unpack((folder / f"{name}.bli").read_bytes()).sections
     }
-    assert found == {*Section, *Extra}
+    assert found == {*Section, *Extra} - {Section.SYMBOL_CHECKSUM}, (
+        "that one is of models whose streams need not decode elsewhere"
+    )

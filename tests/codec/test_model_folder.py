@@ -18,7 +18,7 @@ def test_a_folder_comes_back(tmp_path, name):
     loaded = ModelFolder.load(tmp_path)
     assert loaded.description == folder.description and loaded.fingerprint == folder.fingerprint
     assert loaded.name == name and loaded.hyperparameters == {"N": 8} and loaded.setting == "N=8, lmbda=0.01"
-    assert loaded.trained_for == {"lmbda": 0.01, "structure": 0.0}
+    assert loaded.trained_for == {"lmbda": 0.01, "ms_ssim_weight": 0.0}
     assert not loaded.model.training
     state = loaded.model.state_dict()
     assert state.keys() == folder.model.state_dict().keys() and loaded.tables.keys() == folder.tables.keys()
@@ -85,8 +85,8 @@ def edited(folder, edit):
         (lambda d: d["model"].update(depth=3), "depth is unknown: balle takes N"),
         (lambda d: d["model"].update(N=16), "the weight"),
         (lambda d: d["model"].update(name="balle-li"), "the weight"),
-        (lambda d: d.pop("trained_for") and None, "must say trained_for with lmbda and structure"),
-        (lambda d: d["trained_for"].pop("structure") or d, "must say trained_for"),
+        (lambda d: d.pop("trained_for") and None, "must say trained_for with lmbda and ms_ssim_weight"),
+        (lambda d: d["trained_for"].pop("ms_ssim_weight") or d, "must say trained_for"),
     ],
 )
 def test_descriptions_that_do_not_fit_are_refused(tmp_path, edit, words):
@@ -170,7 +170,7 @@ def test_a_downsampling_that_the_transforms_do_not_have_is_refused():
     folder = tiny_model()
     folder.model.downsampling = 32
     with pytest.raises(BalleLiError, match="g_a of balle scales by 1/16, its downsampling says"):
-        ModelFolder.of(folder.model, folder.tables, {"lmbda": 0.01, "structure": 0.0}, {})
+        ModelFolder.of(folder.model, folder.tables, {"lmbda": 0.01, "ms_ssim_weight": 0.0}, {})
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from balle_li.codec.bitstream import Stream
 from balle_li.codec.codec import Codec
 from balle_li.codec.options import EncodeOptions
 from balle_li.errors import BalleLiError
-from balle_li.latents.sections import Section
+from balle_li.latents import Section
 from balle_li.quality_map import unpack_levels
 
 BOX = Box(0.25, 0.0, 0.75, 0.5, "face")
@@ -68,8 +68,8 @@ def test_a_quality_map_of_any_size_is_stretched_over_the_picture(codec, image):
 
 def test_a_size_is_kept_and_used(codec, image):
     smallest, largest = (len(codec.compress(image, quality_map=np.full((1, 1), r))) for r in (-2.0, 2.0))
-    for share in (0.2, 0.5, 0.9):
-        target = int(smallest + share * (largest - smallest))
+    for fraction in (0.2, 0.5, 0.9):
+        target = int(smallest + fraction * (largest - smallest))
         data = codec.compress(image, target_bytes=target)
         assert 0.97 * target < len(data) <= target
     assert len(codec.compress(image, target_bytes=10 * largest)) == largest

@@ -13,8 +13,7 @@ from tiny_model import tiny_model_folder
 from balle_li.boxes import Box
 from balle_li.codec.codec import Codec
 from balle_li.codec.model_folder import ModelFolder
-from balle_li.latents.entropy_coder import EntropyCoder
-from balle_li.latents.tables import MAX_ABSOLUTE_SYMBOL, Tables, integer_frequencies
+from balle_li.latents.entropy_coder import MAX_ABSOLUTE_SYMBOL, EntropyCoder, Tables, integer_frequencies
 
 
 def read_varint(data, position):
@@ -148,8 +147,23 @@ def test_a_stream_decodes_by_the_specification_alone(tmp_path):
     np.testing.assert_allclose(codec.latents.decode(sections, 4, 5).values, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_conditional_stream_decodes_by_the_specification_alone(tmp_path):
-    folder = tiny_model_folder(tmp_path, "balle-li-roi")
+def reference_order(levels: int):
+    """(stride, targets, known) of each step: which rows and columns of its grid are coded in it, and which before it."""
+    if not levels:
+        return [
+            (1, lambda i, j: (i + j) % 2 == 0, None),
+            (1, lambda i, j: (i + j) % 2 == 1, lambda i, j: (i + j) % 2 == 0),
+        ]
+    order = [(2**levels, lambda i, j: True, None)]
+    for level in reversed(range(levels)):
+        order.append((2**level, lambda i, j: i % 2 == j % 2 == 1, lambda i, j: i % 2 == j % 2 == 0))
+        order.append((2**level, lambda i, j: (i + j) % 2 == 1, lambda i, j: (i + j) % 2 == 0))
+    return order
+
+
+@pytest.mark.parametrize("model_levels", [0, 2])
+def test_a_conditional_stream_decodes_by_the_specification_alone(tmp_path, model_levels):
+    folder = tiny_model_folder(tmp_path, "balle-li-roi", levels=model_levels)
     codec, data, tensors = coded_picture(folder, quality=60, boxes=[Box(0.1, 0.2, 0.6, 0.9, "face")])
     _, _, sections = reference_container(data)
     rows, columns, z_channels, M, context_channels = 4, 5, 2, 24, 6  # N = 8
@@ -164,18 +178,26 @@ def test_a_conditional_stream_decodes_by_the_specification_alone(tmp_path):
     tables = tables_of(tensors, "y")
     decoder = ReferenceValues(sections[1], sections[2], tables)
     symbols = np.zeros((M, rows, columns), int)
-    second = np.add.outer(np.arange(rows), np.arange(columns)) % 2
-    used = set()
-    for number, half in enumerate([second == 0, second == 1]):
-        if number == 1:
-            more = reference_integer_network("h_c", H_C, tensors, 256 * symbols[:context_channels].astype(object))
-            assert more[:, half].any()
-            leaving = leaving + more * half
-        table = np.clip((leaving[M:] + 128) // 256, 0, tables.rows - 1).astype(int) * half
+    prior, used = leaving.copy(), set()
+    for stride, targets, known in reference_order(model_levels):
+        at = np.s_[:, ::stride, ::stride]
+        shape = symbols[at].shape[1:]
+        now = np.array([[targets(i, j) for j in range(shape[1])] for i in range(shape[0])])
+        if known is not None:
+            before = np.array([[known(i, j) for j in range(shape[1])] for i in range(shape[0])])
+            planes = np.zeros((2 * bool(model_levels), *shape), int)
+            planes[int(stride > 1) : int(stride > 1) + 1] = 256 * before
+            # What is decoded, less the mean of h_s.
+            entering = (256 * symbols + leaving[:M] - prior[:M])[:context_channels][at] * before
+            more = reference_integer_network("h_c", H_C, tensors, np.concatenate((entering, planes)).astype(object))
+            assert more[:, now].any() or not now.any()
+            leaving[at] = leaving[at] + more * now
+        table = np.zeros((M, rows, columns), int)
+        table[at] = np.clip((leaving[M:][at] + 128) // 256, 0, tables.rows - 1).astype(int) * now
         for t in range(1, tables.rows):
             for place in zip(*np.nonzero(table == t), strict=True):
                 symbols[place] = decoder.value(t)
-        used |= set(table[:, half].flatten())
+        used |= set(table[at][:, now].flatten())
     decoder.finish()
     assert len(used) > 3 and 0 in used
     assert np.array_equal(symbols, codec.decode_latents(data))

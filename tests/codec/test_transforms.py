@@ -1,4 +1,6 @@
+import platform
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,10 +9,11 @@ from PIL import Image
 from tiny_model import tiny_model
 from torch import nn
 
+from balle_li.codec import transforms
 from balle_li.codec import transforms as transforms_module
 from balle_li.codec.codec import Codec
 from balle_li.codec.model_folder import ModelFolder
-from balle_li.codec.transforms import Transforms
+from balle_li.codec.transforms import Transforms, fastest_dtype
 from balle_li.errors import BalleLiError, BitstreamError
 from balle_li.models.layers import conv
 
@@ -187,3 +190,44 @@ def test_transforms_that_do_not_end_in_convolutions_are_given_pixels_in_the_unit
     np.testing.assert_allclose(wrapped.analyse(pixels), plain, atol=1e-3)
     expected = Transforms(tiny_model().model, CPU, torch.float32).synthesise(plain, 64, 64, None).astype(int)
     assert np.abs(wrapped.synthesise(plain, 64, 64, None) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("avx512", "amx", "intel", "expected"),
+    [
+        (True, False, False, torch.bfloat16),
+        (True, False, True, torch.float32),
+        (True, True, True, torch.bfloat16),
+        (False, False, False, torch.float32),
+    ],
+)
+def test_bf16_is_for_processors_that_are_faster_in_it(monkeypatch, avx512, amx, intel, expected):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(transforms, "_is_intel", lambda: intel)
+    assert fastest_dtype(torch.device("cpu")) is expected
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])
+def test_bf16_is_for_gpus_from_ampere_on(monkeypatch, capability, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert fastest_dtype(torch.device("cuda")) is expected
+
+
+def test_other_devices_compute_in_float32():
+    assert fastest_dtype(torch.device("mps")) is torch.float32
+
+
+@pytest.mark.parametrize(("vendor", "intel"), [("GenuineIntel", True), ("AuthenticAMD", False)])
+def test_the_maker_is_read_where_linux_says_it_and_asked_of_python_elsewhere(monkeypatch, vendor, intel):
+    monkeypatch.setattr(Path, "read_text", lambda path: f"processor : 0\nvendor_id : {vendor}\n")
+    assert transforms._is_intel.__wrapped__() is intel
+
+    def missing(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    monkeypatch.setattr(
+        platform, "processor", lambda: f"Intel64 Family 6 Model 143 Stepping 8, {vendor}" if intel else vendor
+    )
+    assert transforms._is_intel.__wrapped__() is intel

@@ -1,5 +1,6 @@
 """What the stages before evaluate leave, at a small size."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,18 +8,18 @@ from PIL import Image
 from tiny_model import tiny_model_folder
 
 from balle_li.boxes import Box
-from balle_li.datasets.manifest import write_manifest
+from balle_li.data.manifest import write_manifest
 from balle_li.files import sha256_file
 
 SIZES = {"large": (180, 200), "portrait": (170, 70), "small": (50, 66)}
 """Height and width of the files of the test split."""
 
 
-def make_stages(folder: Path) -> Path:
+def make_stages(folder: Path, sizes: Mapping[str, tuple[int, int]] = SIZES) -> Path:
     """raw, curated and model folders: three test pictures, one of them to be turned, and one of the train split."""
     (folder / "raw").mkdir(parents=True)
     rows = []
-    for index, (name, (height, width)) in enumerate({**SIZES, "train": (64, 64)}.items()):
+    for index, (name, (height, width)) in enumerate({**sizes, "train": (64, 64)}.items()):
         pixels = np.random.default_rng(index).integers(0, 255, (height // 10, width // 10, 3), np.uint8)
         path = folder / "raw" / f"{name}.png"
         Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC).save(path)

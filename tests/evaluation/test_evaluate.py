@@ -1,46 +1,36 @@
 import dataclasses
 import json
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+import pandas as pd
 import pytest
-from evaluation.measurements import measurement
 from evaluation.stages import SIZES, make_stages
 from PIL import Image
 from tiny_model import tiny_model_folder
 
-from balle_li.compute import ComputeConfig
-from balle_li.configuration import from_mapping
-from balle_li.datasets.manifest import write_manifest
+from balle_li.boxes import Box
+from balle_li.config import ComputeConfig, EvaluationConfig, read
+from balle_li.data.manifest import read_manifest, write_manifest
 from balle_li.errors import BalleLiError, ConfigError, StageError
-from balle_li.evaluation import ranking, test_set
-from balle_li.evaluation.config import EvaluationConfig
-from balle_li.evaluation.evaluate import REPORT_FILES, evaluate
-from balle_li.evaluation.measurement import Reference
-from balle_li.evaluation.model_under_test import ModelUnderTest, PictureResult
-from balle_li.evaluation.picture_page import jpeg_of_size
-from balle_li.run_log import NoLog
+from balle_li.evaluation import evaluate as stage
+from balle_li.evaluation import test_set
+from balle_li.evaluation.codecs import CODECS, Jpeg, WebP, register_codec
+from balle_li.evaluation.evaluate import evaluate
+from balle_li.evaluation.examples import jpeg_of_size
+from balle_li.evaluation.measurements import Reference
+from balle_li.evaluation.measuring import ModelUnderTest
+from balle_li.evaluation.metrics import METRICS, Metric, MetricFacts, Pair, register_metric
 
 CONFIG = EvaluationConfig(
-    qualities=[0, 100], jpeg_qualities=[4, 50, 90], codecs=[], extra_sets={}, device="cpu", pictures_on_page=2
-)
+    metrics=["psnr", "ms_ssim"], qualities=[0, 100], jpeg_qualities=[4, 50, 90], codecs=[], extra_sets={}, device="cpu",
+    pictures_on_page=2,
+)  # fmt: skip
 ALONE = ComputeConfig(scheduler=None, workers=1)
-
-
-@dataclass
-class Log(NoLog):
-    figures: dict[str, float] = field(default_factory=dict)
-    artifacts: list[str] = field(default_factory=list)
-
-    def metrics(self, step: int, values: dict[str, float]) -> None:
-        self.figures |= values
-
-    def artifact(self, path: Path, folder: str | None = None) -> None:
-        assert path.is_file() and (folder is None or folder.startswith("evaluation"))
-        self.artifacts.append(path.name if folder is None else f"{folder}/{path.name}")
+TIMES = ["encode_seconds", "decode_seconds"]
 
 
 @pytest.fixture
@@ -49,111 +39,141 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_stages(tmp_path)
 
 
-def _evaluate(stages: Path, log: NoLog | None = None, **changes: object) -> Path:
+def _evaluate(stages: Path, compute: ComputeConfig = ALONE, **changes: object) -> Path:
     config = dataclasses.replace(CONFIG, **changes)  # type: ignore[arg-type]
-    folders = stages / "raw", stages / "curated", stages / "model"
-    evaluate(*folders, config, {}, ALONE, stages / "report", log or NoLog())
+    evaluate(stages / "raw", stages / "curated", stages / "model", config, {}, compute, stages / "report")
     return stages / "report"
 
 
-def test_report_holds_every_test_picture_and_figure(stages: Path) -> None:
-    log = Log()
-    report = _evaluate(stages, log)
-    assert {path.name for path in report.iterdir()} == {*REPORT_FILES, "figures.json", "streams", "shown"}
+def _table(report: Path) -> pd.DataFrame:
+    return pd.read_parquet(report / "measurements.parquet")
+
+
+def _facts(report: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((report / "evaluation.json").read_text())
+    return facts
+
+
+def test_every_test_picture_is_measured_through_real_files(stages: Path) -> None:
+    report = _evaluate(stages)
+    files = {"evaluation.json", "measurements.parquet", "streams", "examples"}
+    assert {path.name for path in report.iterdir()} == files
     assert {path.stem for path in (report / "streams").iterdir()} == set(SIZES)
-    rows = pq.read_table(report / "pictures.parquet").to_pylist()
-    assert len(rows) == 3 * (1 + 6)  # the model, and JPEG at three qualities and the paper's three
-    assert {row["setting"] for row in rows if row["codec"] == "jpeg"} >= {f"quality {q}, 4:2:0" for q in (8, 16, 32)}
-    own = {row["image_id"]: row for row in rows if row["codec"] == "balle-li"}
+    frame = _table(report)
+    assert len(frame) == 3 * (1 + 6)  # the model, and JPEG at three qualities and the paper's three
+    assert set(frame.loc[frame["codec"] == "jpeg", "setting"]) >= {f"quality {q}, 4:2:0" for q in (8, 16, 32)}
+    own = frame[frame["codec"] == "balle-li"].set_index("image_id")
     for name, (height, width) in SIZES.items():
         stream = (report / "streams" / f"{name}.bli").stat().st_size
-        assert own[name]["stream_bytes"] == stream
-        assert own[name]["bpp"] == pytest.approx(8 * stream / (height * width))
-        assert own[name]["source_bytes"] == (stages / "raw" / f"{name}.png").stat().st_size
-    assert (own["portrait"]["height"], own["portrait"]["width"]) == (70, 170)
-    assert own["large"]["ms_ssim"] is not None and own["small"]["ms_ssim"] is None
-    assert [entry["label"] for entry in own["large"]["psnr_by_class"]] == ["Cat", "Dog"]
+        assert own["stream_bytes"][name] == stream
+        assert own["bpp"][name] == pytest.approx(8 * stream / (height * width))
+        assert own["source_bytes"][name] == (stages / "raw" / f"{name}.png").stat().st_size
+    assert (own["height"]["portrait"], own["width"]["portrait"]) == (70, 170)
+    assert np.isfinite(own["ms_ssim"]["large"]) and np.isnan(own["ms_ssim"]["small"])
+    assert [entry["label"] for entry in own["psnr_by_class"]["large"]] == ["Cat", "Dog"]
+    facts = _facts(report)
+    assert facts["model"] == {"name": "balle-li", "setting": own["setting"]["large"], "lmbda": 0.01, "steps": 0}
+    assert [fact["name"] for fact in facts["metrics"]] == ["psnr", "ms_ssim"]
+    rows = test_set.read_rows(stages / "curated")
+    assert facts["test_set"] == facts["all_pictures"] == test_set.digest(rows)
 
-    metrics = json.loads((report / "metrics.json").read_text())
-    assert metrics["counts"]["pictures"] == 3 and metrics["counts"]["pictures_without_ms_ssim"] == 2
-    assert metrics["model"]["bpp"] == pytest.approx(np.mean([row["bpp"] for row in own.values()]))
-    cost = [0.01 * row["mse"] + row["bpp"] for row in own.values()]
-    assert metrics["model"]["rd_cost"] == pytest.approx(np.mean(cost))
-    for name in ("rd_curve.json", "jpeg.json"):
-        assert {"codec", "bpp", "psnr", "ms_ssim"} <= set(json.loads((report / name).read_text())[0])
-    with Image.open(report / "pictures.png") as page:
-        assert page.width > page.height  # two rows, and five columns as the model has an importance map
-    assert log.figures["test/psnr"] == metrics["model"]["psnr"]
-    figures = json.loads((report / "figures.json").read_text())
-    assert len(figures) <= 12 and all(value is None or isinstance(value, float) for value in figures.values())
-    assert figures["psnr"] == pytest.approx(metrics["model"]["psnr"], rel=1e-3) and figures["bd_psnr"] is None
-    shown = [f"{name}/{file}.webp" for name in SIZES for file in ("original", "model", "jpeg", "bits")]
-    expected = [*REPORT_FILES, "shown/shown.json", *(f"shown/{name}" for name in shown)]
-    beside = ["rd_curve.png", "pictures.png"]  # where MLflow's comparison of runs finds them
-    assert sorted(log.artifacts) == sorted([*(f"evaluation/{name}" for name in expected), *beside])
-    entries = json.loads((report / "shown" / "shown.json").read_text())
+
+def test_examples_are_kept_from_the_best_to_the_worst(stages: Path) -> None:
+    report = _evaluate(stages)
+    entries = json.loads((report / "examples" / "examples.json").read_text())
     assert [entry["gain"] for entry in entries] == sorted((entry["gain"] for entry in entries), reverse=True)
     assert {entry["image_id"]: len(entry["boxes"]) for entry in entries} == {"large": 2, "portrait": 0, "small": 0}
+    assert [entry["on_page"] for entry in entries] == [True, False, True], "two, from the best to the worst"
+    for entry in entries:
+        views = {path.stem for path in (report / "examples" / entry["image_id"]).iterdir()}
+        assert views == set(entry["views"]) == {"original", "model", "jpeg", "bits", "importance"}
+        assert entry["model"]["psnr"] > 5 and abs(entry["jpeg"]["stream_bytes"] - entry["model"]["stream_bytes"]) < 2000
 
 
 def test_second_evaluation_gives_the_same_figures_and_no_stale_streams(stages: Path) -> None:
-    first = json.loads((_evaluate(stages) / "metrics.json").read_text())
+    first = _table(_evaluate(stages))
     stale = stages / "report" / "streams" / "gone.bli"
     stale.write_bytes(b"old")
-    second = json.loads((_evaluate(stages) / "metrics.json").read_text())
+    second = _table(_evaluate(stages))
     assert not stale.exists()
-    for metrics in (first, second):
-        metrics["model"] = {name: value for name, value in metrics["model"].items() if not name.endswith("_ms")}
-    assert first == second
+    assert first.drop(columns=[*TIMES, "psnr_by_class"]).equals(second.drop(columns=[*TIMES, "psnr_by_class"]))
 
 
-def test_a_model_of_variable_rate_has_a_curve_and_bd_rates(stages: Path) -> None:
+def test_many_processes_measure_what_one_does(stages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_model_folder(stages / "model", name="balle-li-roi", N=4)
-    log = Log()
-    report = _evaluate(stages, log)
-    points = json.loads((report / "rd_curve.json").read_text())
-    assert [point["setting"].rsplit(", ")[-1] for point in points] == ["quality 0", "quality 50", "quality 100"]
-    metrics = json.loads((report / "metrics.json").read_text())
-    assert metrics["model"]["bpp"] == points[1]["bpp"]
-    assert set(metrics["bd_rate"]["psnr"]) == {"percent", "overlap", "warning"}
-    own = [row for row in pq.read_table(report / "pictures.parquet").to_pylist() if row["codec"] == "balle-li-roi"]
-    assert len(own) == 3 * len(SIZES)
-    stream = (report / "streams" / "large.bli").read_bytes()
-    (headline,) = [row for row in own if row["image_id"] == "large" and row["setting"].endswith("quality 50")]
-    assert headline["stream_bytes"] == len(stream)
-    assert not list((report / "streams").glob("*.aside"))
+    alone = _evaluate(stages, codecs=["webp"])
+    kept, one = {path: path.read_bytes() for path in alone.rglob("*.bli")}, _table(alone)
+    shutil.rmtree(stages / ".evaluation")
+    monkeypatch.setattr(stage, "SMALL", 0)
+    monkeypatch.setattr(ModelUnderTest, "measure", _never)  # not in this process
+    together = _evaluate(stages, ComputeConfig(None, 2), codecs=["webp"])
+    assert {path: path.read_bytes() for path in together.rglob("*.bli")} == kept and len(kept) == len(SIZES)
+    assert one.drop(columns=[*TIMES, "psnr_by_class"]).equals(_table(together).drop(columns=[*TIMES, "psnr_by_class"]))
 
 
-def test_boxes_given_are_measured_at_equal_size(stages: Path) -> None:
+def _never(*_: object) -> None:
+    raise AssertionError("measured anew")
+
+
+def test_a_gpu_is_used_by_one_process(stages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "SMALL", 0)
+    monkeypatch.setattr(ModelUnderTest, "on_gpu", True)
+    measured = _counted(monkeypatch)
+    frame = _table(_evaluate(stages, ComputeConfig(None, 2)))
+    assert sorted(measured) == sorted(SIZES), "all of them here"
+    assert list(frame["codec"]) == (["balle-li"] + 6 * ["jpeg"]) * 3
+
+
+def test_a_model_of_variable_rate_has_a_row_for_each_quality(stages: Path) -> None:
     tiny_model_folder(stages / "model", name="balle-li-roi", N=4)
-    log = Log()
-    report = _evaluate(stages, log)
-    rows = pq.read_table(report / "pictures.parquet").to_pylist()
-    (given,) = [row for row in rows if row["codec"] == "balle-li-roi with boxes"]
-    (plain,) = [row for row in rows if row["image_id"] == "large" and row["setting"].endswith("quality 50")]
-    assert given["image_id"] == "large" and given["stream_bytes"] <= plain["stream_bytes"]
-    found = json.loads((report / "metrics.json").read_text())["with_boxes"]
-    assert found["pictures"] == 1 and 0.9 < found["bytes_ratio"] <= 1
-    assert found["gain_inside"] == pytest.approx(given["psnr_inside"] - plain["psnr_inside"])
-    assert found["loss_outside"] == pytest.approx(plain["psnr_outside"] - given["psnr_outside"])
-    assert log.figures["test/boxes_gain_inside"] == found["gain_inside"]
+    report = _evaluate(stages)
+    frame = _table(report)
+    own = frame[(frame["codec"] == "balle-li-roi") & (frame["image_id"] == "large")]
+    settings = [setting.rsplit(", ")[-1] for setting in own["setting"]]
+    assert settings == ["quality 0", "quality 50", "quality 100"]
+    assert list(own["kind"]) == ["other quality", "headline", "other quality"]
+    headline = own[own["kind"] == "headline"].iloc[0]
+    assert headline["stream_bytes"] == (report / "streams" / "large.bli").stat().st_size
+    (given,) = frame[frame["kind"] == "with boxes"].to_dict("records")
+    assert given["image_id"] == "large" and given["stream_bytes"] <= headline["stream_bytes"]
 
 
-def test_other_folders_get_a_report_of_their_own(stages: Path) -> None:
+def test_other_folders_are_measured_for_themselves(stages: Path) -> None:
     (stages / "more" / "deep").mkdir(parents=True)
     for name in ("large", "small"):
         shutil.copy(stages / "raw" / f"{name}.png", stages / "more" / "deep")
-    (stages / "more" / "notes.txt").write_text("no picture")
-    log = Log()
-    report = _evaluate(stages, log, extra_sets={"kodak": "more"}, codecs=["webp"])
-    assert {path.name for path in (report / "sets" / "kodak").iterdir()} == {*REPORT_FILES, "streams", "shown"}
-    metrics = json.loads((report / "metrics.json").read_text())
-    assert metrics["sets"]["kodak"] == json.loads((report / "sets" / "kodak" / "metrics.json").read_text())
-    assert metrics["sets"]["kodak"]["counts"]["pictures"] == 2 and metrics["counts"]["pictures"] == 3
-    assert log.figures["kodak/bpp"] == metrics["sets"]["kodak"]["model"]["bpp"]
-    assert "evaluation/sets/kodak/shown/deep-large_png/model.webp" in log.artifacts
-    curves = json.loads((report / "sets" / "kodak" / "classical.json").read_text())
-    assert {point["codec"] for point in curves} == {"jpeg", "webp"}
+    report = _evaluate(stages, extra_sets={"kodak": "more"}, codecs=["webp"])
+    frame = _table(report / "sets" / "kodak")
+    assert set(frame["image_id"]) == {"deep-large_png", "deep-small_png"} and set(frame["codec"]) >= {"jpeg", "webp"}
+    assert (report / "sets" / "kodak" / "examples" / "deep-large_png" / "model.webp").is_file()
+    assert set(_table(report)["image_id"]) == set(SIZES)
+
+
+def test_what_a_mac_leaves_in_a_folder_is_skipped_counted_and_said(
+    stages: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = stages / "more"
+    (more / ".Spotlight").mkdir(parents=True)
+    shutil.copy(stages / "raw" / "large.png", more / "photo.png")
+    shutil.copy(stages / "raw" / "large.png", more / ".Spotlight" / "photo.png")
+    (more / "._photo.png").write_bytes(b"\0\5\x16\7" + bytes(100))
+    for name in ("readme.pdf", "clip.mov", "clip.mpeg", "broken.jpg", "notes.txt"):
+        (more / name).write_bytes(b"%PDF-1.4 or other")
+    report = _evaluate(stages, extra_sets={"mine": "more"})
+    assert set(_table(report / "sets" / "mine")["image_id"]) == {"photo_png"}
+    assert _facts(report / "sets" / "mine")["skipped_files"] == {"hidden": 2, "unreadable": 3, "no picture": 2}
+    for part in ("2 hidden (.", "3 unreadable (broken.jpg: ", "2 no picture (clip.mov, …)"):
+        assert part in caplog.text
+
+
+def test_ids_of_a_folders_pictures_are_told_apart_and_fit_into_file_names(stages: Path) -> None:
+    (stages / "more" / "a").mkdir(parents=True)
+    names = ["a/b.png", "a-b.png", "x" * 240 + ".png", "caf\udce9.png"]  # the last is Latin-1 on the disk
+    for name in names:
+        shutil.copy(stages / "raw" / "small.png", stages / "more" / name)
+    frame = _table(_evaluate(stages, extra_sets={"mine": "more"}) / "sets" / "mine")
+    found = sorted(set(frame["image_id"]))
+    assert len(found) == 4 and all(len(name) <= 130 for name in found) and "caf\\xe9_png" in found
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -164,8 +184,74 @@ def test_a_folder_without_pictures_is_one_line(stages: Path, there: bool) -> Non
         _evaluate(stages, extra_sets={"kodak": "kodak"})
 
 
+def _add(stages: Path, name: str, image: Image.Image) -> None:
+    """One more picture of the test split."""
+    image.save(stages / "raw" / f"{name}.png")
+    rows = read_manifest(stages / "curated" / "manifest.parquet")
+    width, height = image.size
+    row = {**rows[0], "image_id": name, "path": f"{name}.png", "width": width, "height": height, "boxes": []}
+    row |= {"rotation": 0.0, "split": "test", "sha256": name}
+    write_manifest(stages / "curated" / "manifest.parquet", [*rows, row])
+
+
+def test_a_picture_too_long_for_a_codec_is_left_out_of_the_comparison(
+    stages: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _add(stages, "long", Image.linear_gradient("L").convert("RGB").resize((16, 300)))
+    monkeypatch.setattr(WebP, "largest_side", 250)
+    report = _evaluate(stages, codecs=["webp"])
+    frame = _table(report)
+    assert set(frame.loc[frame["codec"] == "webp", "image_id"]) == set(SIZES)
+    assert set(frame.loc[frame["compared"], "image_id"]) == set(SIZES)
+    assert (report / "streams" / "long.bli").is_file(), "the model takes it"
+    reason = "WebP holds at most 250 pixels a side"
+    assert _facts(report)["left_out"] == {"webp": {"pictures": ["long"], "reason": reason}}
+    assert caplog.text.count(f"webp is left out for 1 picture (long): {reason}") == 1
+    facts, rows = _facts(report), test_set.read_rows(stages / "curated")
+    assert facts["all_pictures"] == test_set.digest(rows)
+    assert facts["test_set"] == test_set.digest([row for row in rows if row["image_id"] != "long"])
+
+
+def test_a_blank_page_is_counted_apart(stages: Path, caplog: pytest.LogCaptureFixture) -> None:
+    without = _table(_evaluate(stages))
+    _add(stages, "blank", Image.new("RGB", (200, 200), "white"))
+    report = _evaluate(stages)
+    frame = _table(report)
+    assert frame.loc[(frame["image_id"] == "blank") & (frame["codec"] == "jpeg"), "psnr"].isna().any()
+    assert not frame.loc[frame["image_id"] == "blank", "compared"].any()
+    assert len(frame[frame["compared"]]) == len(without)
+    assert _facts(report)["exact"] == ["blank"]
+    assert "1 picture (blank) reproduced exactly and counted apart" in caplog.text
+
+
+@pytest.mark.parametrize("fault", [MemoryError("no memory"), BalleLiError("too many pixels")])
+def test_a_picture_that_the_model_cannot_take_ends_nothing(
+    stages: Path, fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    measure = ModelUnderTest.measure
+
+    def failing(self: ModelUnderTest, reference: Reference, *rest: Any) -> Any:
+        if reference.image_id == "small":
+            raise fault
+        return measure(self, reference, *rest)
+
+    monkeypatch.setattr(ModelUnderTest, "measure", failing)
+    frame = _table(_evaluate(stages))
+    assert set(frame.loc[frame["compared"], "image_id"]) == {"large", "portrait"}
+    kind = "MemoryError: " if isinstance(fault, MemoryError) else ""
+    assert f"balle-li is left out for 1 picture (small): {kind}{fault}" in caplog.text
+
+
+def test_a_model_that_takes_no_picture_is_one_line(stages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ModelUnderTest, "measure", _never)
+    with pytest.raises(
+        StageError, match="balle-li takes none of the 3 pictures of test: AssertionError: measured anew"
+    ):
+        _evaluate(stages)
+
+
 @pytest.mark.parametrize("name", ["balle", "balle-li-roi"])
-def test_an_interrupted_evaluation_goes_on_with_the_next_picture(
+def test_an_interrupted_evaluation_resumes_with_the_next_picture(
     stages: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny_model_folder(stages / "model", name=name, N=4)
@@ -173,19 +259,110 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_picture(
     with pytest.raises(StageError, match="picture small"):
         _evaluate(stages)
     hidden.rename(stages / "raw" / "small.png")
-    measured: list[str] = []
-    measure = ModelUnderTest.measure
-
-    def counting(self: ModelUnderTest, reference: Reference, *rest: object) -> PictureResult:
-        measured.append(reference.image_id)
-        return measure(self, reference, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ModelUnderTest, "measure", counting)
+    measured = _counted(monkeypatch)
     report = _evaluate(stages)
     assert measured == ["small"]
     assert {path.stem for path in (report / "streams").iterdir()} == set(SIZES)
     _evaluate(stages)
-    assert len(measured) == 4, "a finished evaluation leaves nothing behind"
+    assert len(measured) == 4, "a finished evaluation leaves nothing of the model behind"
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of the pictures that the model measures in this process from now on."""
+    measured: list[str] = []
+    measure = ModelUnderTest.measure
+
+    def counting(self: ModelUnderTest, reference: Reference, *rest: Any) -> Any:
+        measured.append(reference.image_id)
+        return measure(self, reference, *rest)
+
+    monkeypatch.setattr(ModelUnderTest, "measure", counting)
+    return measured
+
+
+def test_classical_codecs_are_measured_once(stages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = _table(_evaluate(stages))
+    encode, encoded = Jpeg.encode, []
+
+    def counting(self: Jpeg, image: Image.Image, quality: float, path: Path) -> None:
+        encoded.append(quality)
+        encode(self, image, quality, path)
+
+    monkeypatch.setattr(Jpeg, "encode", counting)
+    monkeypatch.setattr(stage, "write_examples", lambda *_: None)
+    again = _table(_evaluate(stages))
+    assert encoded == []
+    jpeg = [frame[frame["codec"] == "jpeg"].drop(columns="psnr_by_class") for frame in (first, again)]
+    assert jpeg[0].equals(jpeg[1]), "their seconds too"
+    monkeypatch.setattr(Jpeg, "library", lambda _: "a newer one")
+    _evaluate(stages)
+    assert len(encoded) == 3 * 6
+    rows = read_manifest(stages / "curated" / "manifest.parquet")
+    rows[0]["boxes"] = [Box(0, 0, 1, 1, "Owl")]
+    write_manifest(stages / "curated" / "manifest.parquet", rows)
+    _evaluate(stages)
+    assert len(encoded) == 4 * 6, "the picture whose boxes changed"
+
+
+@pytest.fixture
+def additions() -> Iterator[None]:
+    """A metric of which less is better and a codec, each by its class alone."""
+
+    @register_metric("largest_error")
+    class LargestError(Metric):
+        facts = MetricFacts("Largest error", digits=0, higher_is_better=False)
+
+        def measure(self, pair: Pair, weights: Any = None) -> float:
+            return float(np.abs(pair.original.astype(int) - pair.decoded).max())
+
+    @register_codec("jpeg-grey")
+    class Grey(Jpeg):
+        title, qualities = "Grey JPEG", (10, 50)
+
+        def encode(self, image: Image.Image, quality: float, path: Path) -> None:
+            super().encode(image.convert("L"), quality, path)
+
+    for registry, name in ((METRICS, "largest_error"), (CODECS, "jpeg-grey")):
+        registry.own[name] = next(iter(registry.own.values()))  # as if a file of the room held it
+    yield
+    for registry, name in ((METRICS, "largest_error"), (CODECS, "jpeg-grey")):
+        del registry.own[name], registry._things[name]
+
+
+def test_an_added_metric_and_codec_need_no_other_line(stages: Path, additions: None) -> None:
+    from balle_li.comparison.report import write_report
+    from balle_li.comparison.summary import write_summary
+
+    tiny_model_folder(stages / "model", name="balle-li-roi", N=4)
+    report = _evaluate(stages, metrics=["largest_error", "psnr"], codecs=["jpeg-grey"])
+    log = Log()
+    write_summary(report, log)
+    write_report(report, "0123456789", {"lmbda": "0.01"}, stages / "pages", log)
+    assert _table(report)["largest_error"].notna().all()
+    figures = json.loads((report / "figures.json").read_text())
+    assert {"largest_error", "saved_largest_error", "bd_largest_error"} <= set(figures) and "ms_ssim" not in figures
+    assert "test/largest_error" in log.figures
+    assert "largest_error" in json.loads((report / "metrics.json").read_text())["bd_rate"]
+    assert all("largest_error" in point for point in json.loads((report / "rd_curve.json").read_text()))
+    page = (stages / "pages" / "report.html").read_text()
+    assert "fewer bits by Largest error, %" in page and "Grey JPEG" in page and "Largest error, lower is better" in page
+
+
+class Log:
+    """What a run was told."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, float] = {}
+        self.artifacts: list[str] = []
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        self.figures |= values
+
+    def picture(self, name: str, step: int, image: np.ndarray) -> None: ...
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        assert path.is_file()
+        self.artifacts.append(path.name if folder is None else f"{folder}/{path.name}")
 
 
 def test_missing_model_names_the_command(stages: Path) -> None:
@@ -201,7 +378,7 @@ def test_damaged_model_is_one_line(stages: Path) -> None:
     assert "\n" not in str(caught.value) and "damaged" in str(caught.value)
 
 
-def test_unreadable_picture_is_named(stages: Path) -> None:
+def test_unreadable_test_picture_is_named(stages: Path) -> None:
     (stages / "raw" / "small.png").write_text("not a picture")
     with pytest.raises(StageError, match=r"picture small: .*small\.png"):
         _evaluate(stages)
@@ -223,29 +400,19 @@ def test_digest_depends_on_the_pictures_alone(stages: Path) -> None:
 
 def test_jpeg_of_the_same_size_is_the_nearest_quality(stages: Path) -> None:
     reference = test_set.read_reference(stages / "raw", test_set.read_rows(stages / "curated")[0])
-    measurement, decoded = jpeg_of_size(reference, 2500, {})
-    assert abs(measurement.stream_bytes - 2500) < 250 and decoded.shape == reference.pixels.shape
-    assert jpeg_of_size(reference, 1, {})[0].setting == "quality 1, 4:2:0"
-
-
-def test_examples_reach_from_the_best_to_the_worst() -> None:
-    names = "abcdef"
-    own = [measurement(name, "balle", "", 0.8, 30.0 + index) for index, name in enumerate(names)]
-    jpeg = [measurement(name, "jpeg", str(bpp), bpp, 30.0) for name in names for bpp in (0.4, 1.2)]
-    ranked = ranking.rank(own, jpeg)
-    assert [round(gain) for _, gain in ranked] == [5, 4, 3, 2, 1, 0]
-    order = [m for m, _ in ranked]
-    assert [m.image_id for m in ranking.spread(order, 3)] == ["f", "d", "a"]
-    assert [m.image_id for m in ranking.ends(order, 2)] == ["f", "e", "b", "a"]
-    assert len(ranking.spread(order, 20)) == len(ranking.ends(order, 5)) == 6
+    row, decoded = jpeg_of_size(reference, 2500, ["psnr"])
+    assert abs(row["stream_bytes"] - 2500) < 250 and decoded.shape == reference.pixels.shape
+    assert jpeg_of_size(reference, 1, ["psnr"])[0]["setting"] == "quality 1, 4:2:0"
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"qualities": [101]}, "qualities: 101"),
-        ({"jpeg_qualities": [0]}, "jpeg_qualities: 0"),
-        ({"codecs": ["gif"]}, "codecs: 'gif' is unknown: known are jpeg"),
+        ({"metrics": ["vmaf"]}, "metric 'vmaf' is unknown"),
+        ({"metrics": []}, "metrics names none"),
+        ({"qualities": [101]}, r"qualities\[0\] is 101, must be at most 100"),
+        ({"jpeg_qualities": [0]}, r"jpeg_qualities\[0\] is 0, must be at least 1"),
+        ({"codecs": ["gif"]}, "classical codec 'gif' is unknown"),
         ({"extra_sets": {"test": "kodak"}}, "extra_sets: 'test'"),
         ({"extra_sets": {"../kodak": "kodak"}}, "extra_sets: '../kodak'"),
         ({"pictures_on_page": 0}, "pictures_on_page"),
@@ -255,7 +422,7 @@ def test_examples_reach_from_the_best_to_the_worst() -> None:
 def test_configuration_is_checked(values: dict[str, object], message: str) -> None:
     section = {**dataclasses.asdict(CONFIG), **values}
     with pytest.raises(ConfigError, match=message):
-        from_mapping(EvaluationConfig, section, "evaluate")
+        read(EvaluationConfig, section, "evaluate")
 
 
 def test_the_papers_jpeg_qualities_are_always_measured() -> None:

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import subprocess
 import sys
 import types
@@ -9,10 +10,11 @@ import pytest
 from PIL import Image
 from tiny_model import tiny_model_folder
 
+import balle_li
 from balle_li.boxes import Box
 from balle_li.codec.codec import Codec
-from balle_li.interfaces import cli
-from balle_li.interfaces.locate import default_codec
+from balle_li.image_io import Picture
+from balle_li.interfaces import cli, default_codec
 
 
 @pytest.fixture
@@ -105,6 +107,135 @@ def test_a_failure_does_not_keep_the_others_from_being_done(folder, run):
     assert not [file for file in (folder / "out").rglob("*") if file.name.endswith(".part")]
 
 
+def test_a_decoder_that_fails_in_its_own_way_costs_one_picture(folder, run, monkeypatch):
+    Image.effect_noise((64, 64), 90).convert("RGB").save(folder / "photos" / "bad.avif")
+    data = bytearray((folder / "photos" / "bad.avif").read_bytes())
+    start = data.index(b"mdat") + 4
+    data[start:] = b"\xff" * (len(data) - start)  # libavif finds that out as it decodes, and Pillow raises RuntimeError
+    (folder / "photos" / "bad.avif").write_bytes(data)
+    code, _, errors = run("compress", "photos", "out", "--workers", 2)
+    lines = [line for line in errors.splitlines() if line.startswith("balle-li: ")]
+    assert code == 1 and len(lines) == 1 and "bad.avif: cannot be decoded" in lines[0]
+    assert len(list((folder / "out").rglob("*.bli"))) == 3
+
+
+def test_whatever_fails_costs_one_picture(folder, run, monkeypatch):
+    compress = Codec.compress
+
+    def fail(self, picture, options):
+        if np.array_equal(picture.rgb, np.asarray(globals()["picture"](1))):
+            raise RuntimeError("an error\nof torch")
+        return compress(self, picture, options)
+
+    monkeypatch.setattr(Codec, "compress", fail)
+    code, _, errors = run("compress", "photos", "out")
+    lines = [line for line in errors.splitlines() if line.startswith("balle-li: ")]
+    assert code == 1 and lines == ["balle-li: photos/b.webp: RuntimeError: an error of torch"]
+    assert len(list((folder / "out").rglob("*.bli"))) == 2
+
+
+def test_what_a_folder_holds_besides_pictures_is_skipped_and_counted(folder, run):
+    for name in ("._a.png", "notes.pdf", "film.mov", "deep/.DS_Store", "a.txt"):
+        (folder / "photos" / name).write_bytes(b"\0\5\x16\7")
+    (folder / "photos" / "loop").symlink_to(folder / "photos", target_is_directory=True)
+    (folder / "photos" / "folder.jpg").mkdir()
+    code, _, errors = run("compress", "photos", "out")
+    lines = [line for line in errors.splitlines() if line.startswith("balle-li: ")]
+    assert code == 0 and len(list((folder / "out").rglob("*.bli"))) == 3
+    assert lines == ["balle-li: skipping 5 files that are no pictures: ._a.png, a.txt, deep/.DS_Store and 2 more"]
+    assert run("compress", "photos")[0] == 0
+    assert "6 files" not in run("compress", "photos", "--force")[2]  # streams beside the pictures are not worth a word
+
+
+def test_two_pictures_of_one_stem_are_told_apart(folder, run):
+    picture(3).save(folder / "photos" / "a.jpg")
+    code, _, errors = run("compress", "photos", "out")
+    assert code == 0 and "balle-li: " not in errors
+    assert {file.name for file in (folder / "out").rglob("*.bli")} == {"a.png.bli", "a.jpg.bli", "b.bli", "c.bli"}
+    (folder / "out" / "._b.bli").write_bytes(b"\0\5\x16\7")
+    assert run("decompress", "out", "back")[0] == 0
+    assert {file.name for file in (folder / "back").rglob("*.png")} == {"a.png.png", "a.jpg.png", "b.png", "c.png"}
+
+
+def test_of_two_pictures_that_cannot_be_told_apart_the_first_is_done(folder, run):
+    (folder / "more").mkdir()
+    picture(3).save(folder / "more" / "a.png")
+    code, _, errors = run("compress", "photos/a.png", "more/a.png", "photos/b.webp", "photos/b.webp", "out")
+    lines = [line for line in errors.splitlines() if line.startswith("balle-li: ")]
+    assert (
+        code == 1
+        and len(lines) == 1
+        and lines[0].startswith("balle-li: more/a.png: photos/a.png goes to out/a.png.bli")
+    )
+    assert {file.name for file in (folder / "out").iterdir()} == {"a.png.bli", "b.bli"}
+
+
+def test_names_as_long_as_the_file_system_allows(folder, run):
+    name = "x" * 251
+    picture(3).save(folder / "photos" / f"{name}.png", "PNG")
+    assert run("compress", "photos", "out")[0] == 0 and (folder / "out" / f"{name}.bli").is_file()
+    assert run("decompress", "out", "back")[0] == 0 and (folder / "back" / f"{name}.png").is_file()
+    code, _, errors = run("decompress", f"out/{name}.bli", "--format", "webp")
+    assert code == 1 and errors.count("\n") == 1 and "too long" in errors
+    code, _, errors = run("compress", "y" * 300 + ".png")
+    assert code == 1 and errors.count("\n") == 1 and "too long" in errors
+
+
+def test_names_that_are_no_utf8(folder, run):
+    name = os.fsdecode(b"photos/caf\xe9.png")
+    picture(3).save(name)
+    assert run("compress", name)[0] == 0
+    stream = os.fsdecode(b"photos/caf\xe9.bli")
+    code, out, _ = run("info", stream)
+    assert code == 0 and b"caf\\xe9.bli" in out
+    assert json.loads(run("info", "--json", stream)[1])["width"] == 40
+    code, _, errors = run("compress", name)
+    assert code == 1 and "caf\\xe9.bli exists" in errors
+    for arguments in (("compress", os.fsdecode(b"caf\xe9.png")), ("info", os.fsdecode(b"caf\xe9.bli"))):
+        code, _, errors = run(*arguments)
+        assert code == 1 and errors.count("\n") == 1 and "caf\\xe9." in errors
+
+
+def test_heic_under_its_own_name_and_anothers(folder, run):
+    import pillow_heif
+
+    pillow_heif.from_pillow(picture(3)).save(folder / "photos" / "phone.heic")
+    (folder / "photos" / "named.jpg").write_bytes((folder / "photos" / "phone.heic").read_bytes())
+    assert run("compress", "photos", "out")[0] == 0
+    assert len(list((folder / "out").rglob("*.bli"))) == 5
+    assert run("decompress", "out/phone.bli", "back.heic")[0] == 0
+    assert pillow_heif.open_heif(folder / "back.heic").size == (40, 30)
+
+
+def test_broken_exif_is_said_once_and_costs_nothing(folder, run):
+    picture(3).save(folder / "e.jpg", exif=b"Exif\0\0garbage-garbage-")
+    assert run("compress", "e.jpg") == (0, b"", "balle-li: e.jpg: its EXIF is damaged and is left out\n")
+    for name in ("e.tif", "e.avif", "e.jpeg"):
+        assert run("decompress", "e.bli", name) == (0, b"", "")
+        assert Image.open(folder / name).size == (40, 30)
+
+
+def test_what_a_format_cannot_hold_is_said(folder, run):
+    picture(3).save(folder / "e.png", icc_profile=b"profile")
+    run("compress", "e.png")
+    code, _, errors = run("decompress", "e.bli", "e.ppm")
+    assert code == 0 and errors == "balle-li: e.bli: PPM holds no ICC profile: it is left out\n"
+
+
+def test_a_box_lands_where_a_viewer_shows_it(folder, run, variable):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("t.tif", "t.jpg", "t.png"):
+        picture(3).save(folder / name, exif=exif, **({"quality": 100, "subsampling": 0} if name == "t.jpg" else {}))
+        assert run("compress", name, "t.bli", "--force", "--boxes", "3,4,15,20")[0] == 0
+        upright = Picture.read(folder / name)
+        assert upright.size == (30, 40)
+        expected = variable.compress(upright, boxes=[Box(0.1, 0.1, 0.5, 0.5)])
+        assert (folder / "t.bli").read_bytes() == expected
+        code, _, errors = run("compress", name, "t.bli", "--force", "--boxes", "31,4,39,20")
+        assert code == 1 and "outside the picture of 30x40" in errors
+
+
 def test_damaged_and_missing_files_are_named_in_one_line(folder, run):
     run("compress", "photos/a.png", "a.bli")
     (folder / "a.bli").write_bytes((folder / "a.bli").read_bytes()[:-9])
@@ -125,7 +256,6 @@ def test_damaged_and_missing_files_are_named_in_one_line(folder, run):
         ("compress", "photos", "-"),
         ("compress", "-", "photos/a.png", "out"),
         ("compress", "empty"),
-        ("compress", "photos/a.png", "photos/same/a.png", "out"),
         ("decompress", "a.bli", "b.bli"),
         ("decompress", "a.bli", "--format", "xyz"),
         ("decompress", "a.bli", "--quality", "5"),
@@ -227,7 +357,7 @@ def test_info_shows_the_quality(folder, run, variable):
         (["--boxes", "1,2,3"], "not x0,y0,x1,y1"),
         (["--boxes", "900,900,999,999"], "outside the picture"),
         (["--quality", "50", "--target-size", "9k"], "give one of"),
-        (["--quality-map", "nowhere.png"], "not a picture"),
+        (["--quality-map", "nowhere.png"], "does not exist"),
     ],
 )
 def test_options_that_cannot_be_met_are_one_line(folder, run, variable, options, words):
@@ -239,3 +369,32 @@ def test_options_that_cannot_be_met_are_one_line(folder, run, variable, options,
 def test_a_model_of_one_rate_says_so(folder, run):
     code, _, errors = run("compress", "photos/a.png", "a.bli", "--quality", "50")
     assert code == 1 and "balle has one rate" in errors
+
+
+def test_output_is_where_everything_goes(folder, run):
+    assert run("compress", "photos/a.png", "-o", "a.bli")[0] == 0
+    assert run("compress", "photos/a.png", "photos/b.webp", "--output", "out")[0] == 0
+    assert {path.name for path in (folder / "out").iterdir()} == {"a.bli", "b.bli"}
+    assert run("decompress", "-o", "back.png", "a.bli")[0] == 0
+    assert Image.open(folder / "back.png").size == (40, 30)
+
+
+def test_quiet_shows_failures_alone(folder, run):
+    (folder / "photos" / "broken.png").write_bytes(b"not a picture")
+    code, _, errors = run("compress", "photos", "--quiet", "-o", "out")
+    (line,) = errors.splitlines()
+    assert code == 1 and "broken.png" in line
+
+
+def test_version_and_help(run):
+    assert run("--version")[1] == f"balle-li {balle_li.__version__}\n".encode()
+    for arguments, shown in ((["-h"], b"decompress"), (["compress", "-h"], b"--output")):
+        code, text, _ = run(*arguments)
+        assert code == 0 and shown in text
+
+
+def test_the_shell_can_complete(run, monkeypatch):
+    monkeypatch.setenv("_BALLE_LI_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "balle-li deco")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert b"decompress" in run()[1]

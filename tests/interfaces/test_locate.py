@@ -9,8 +9,8 @@ from tiny_model import tiny_model, tiny_model_folder
 
 from balle_li.codec.codec import Codec
 from balle_li.errors import BitstreamError
-from balle_li.interfaces.locate import decoding_codec, default_codec, model_folder
-from balle_li.released import MODEL_FOLDER
+from balle_li.files import RELEASED_MODEL
+from balle_li.interfaces import decoding_codec, default_codec, model_folder
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def empty_project(tmp_path, monkeypatch):
 
 
 def test_the_name_comes_before_the_variable_and_that_before_the_model_that_ships(monkeypatch):
-    assert model_folder() == MODEL_FOLDER
+    assert model_folder() == RELEASED_MODEL
     monkeypatch.setenv("BALLE_LI_MODEL", "elsewhere")
     assert model_folder() == Path("elsewhere")
     assert model_folder("named") == Path("named")
@@ -32,12 +32,12 @@ def test_the_name_comes_before_the_variable_and_that_before_the_model_that_ships
 def test_a_stream_finds_the_model_that_made_it(tmp_path):
     picture = Image.new("RGB", (20, 20))
     trained = Codec(tiny_model(), torch.device("cpu"))
-    by_default, by_trained = Codec.load(MODEL_FOLDER).compress(picture), trained.compress(picture)
+    by_default, by_trained = Codec.load(RELEASED_MODEL).compress(picture), trained.compress(picture)
     with pytest.raises(BitstreamError, match=r"made by model .* not by balle-li-roi \w+; name its folder"):
         decoding_codec(by_trained)
     tiny_model_folder(tmp_path / "data" / "04_models" / "model")
     assert decoding_codec(by_trained).fingerprint == trained.fingerprint
-    assert decoding_codec(by_default).fingerprint == Codec.load(MODEL_FOLDER).fingerprint
+    assert decoding_codec(by_default).fingerprint == Codec.load(RELEASED_MODEL).fingerprint
     other = Codec(tiny_model(seed=5), torch.device("cpu")).compress(picture)
     with pytest.raises(BitstreamError, match=r"not by balle-li-roi .* or balle "):
         decoding_codec(other)

@@ -4,15 +4,14 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from tiny_model import tiny_model_folder
 
 from balle_li.boxes import Box
 from balle_li.codec.codec import Codec
 from balle_li.codec.options import EncodeOptions
 from balle_li.errors import BalleLiError, BitstreamError
-from balle_li.interfaces.locate import default_codec
-from balle_li.interfaces.pillow_plugin import register
+from balle_li.interfaces import default_codec
 
 
 @pytest.fixture
@@ -20,8 +19,6 @@ def model(tmp_path, monkeypatch):
     folder = tiny_model_folder(tmp_path / "model")
     monkeypatch.setenv("BALLE_LI_MODEL", str(folder))
     default_codec.cache_clear()
-    register()
-    register()
     yield folder
     default_codec.cache_clear()
 
@@ -42,24 +39,30 @@ def test_pillow_gives_the_codecs_bytes_and_pixels(model, tmp_path, mode):
         assert opened.resize((4, 3)).getpixel((0, 0)) is not None
 
 
-def test_metadata_passes_through(model):
-    image, file = picture(), io.BytesIO()
+def camera(name):
     exif = Image.Exif()
-    exif[0x010F] = "a camera"
-    image.info |= {"icc_profile": b"profile", "exif": exif.tobytes()}
+    exif[0x010F] = name
+    return exif
+
+
+def test_metadata_is_there_on_opening(model):
+    image, file = picture(), io.BytesIO()
+    image.info |= {"icc_profile": b"profile", "exif": camera("one").tobytes(), "xmp": b"<x/>", "dpi": (300, 300)}
     image.save(file, "BLI")
-    opened = Image.open(io.BytesIO(file.getvalue()))
-    opened.load()
-    assert opened.info["icc_profile"] == b"profile" and opened.getexif()[0x010F] == "a camera"
-    exif[0x010F] = "another camera"
-    image.save(file := io.BytesIO(), "BLI", exif=exif)
     opened = Image.open(file)
+    assert opened._im is None and opened.getexif()[0x010F] == "one"
+    assert (opened.info["icc_profile"], opened.info["xmp"], opened.info["dpi"]) == (b"profile", b"<x/>", (300, 300))
     opened.load()
-    assert opened.getexif()[0x010F] == "another camera"
+    assert opened.getexif()[0x010F] == "one" and opened.info["dpi"] == (300, 300)
+
+
+def test_metadata_may_be_given_or_left_out_on_saving(model):
+    image = picture()
+    image.info |= {"icc_profile": b"profile", "exif": camera("one").tobytes()}
+    image.save(file := io.BytesIO(), "BLI", exif=camera("another"), dpi=(72, 72))
+    assert Image.open(file).getexif()[0x010F] == "another" and Image.open(file).info["dpi"] == (72, 72)
     image.save(file := io.BytesIO(), "BLI", strip=True)
-    opened = Image.open(file)
-    opened.load()
-    assert "icc_profile" not in opened.info
+    assert Image.open(file).info == {}
 
 
 def test_opening_needs_no_model_and_loading_says_what_is_missing(model, tmp_path, monkeypatch):
@@ -70,19 +73,23 @@ def test_opening_needs_no_model_and_loading_says_what_is_missing(model, tmp_path
     monkeypatch.chdir(tmp_path)
     opened = Image.open(tmp_path / "photo.bli")
     assert opened.size == (40, 30)
-    with pytest.raises(BitstreamError, match="name its folder"):
+    with pytest.raises(OSError, match="name its folder"):
         opened.load()
 
 
-def test_damaged_files_raise_on_opening(model, tmp_path):
+def test_damaged_files_raise_on_opening_what_pillows_users_catch(model, tmp_path):
     picture().save(tmp_path / "photo.bli")
-    (tmp_path / "broken.bli").write_bytes((tmp_path / "photo.bli").read_bytes()[:-1])
-    with pytest.raises(BitstreamError, match="damaged"):
-        Image.open(tmp_path / "broken.bli")
+    whole = (tmp_path / "photo.bli").read_bytes()
+    path = tmp_path / "broken.bli"
+    for data in (whole[:-1], whole[:5], whole[:4] + b"\x09" + whole[5:], whole[:20] + b"?" + whole[21:]):
+        path.write_bytes(data)
+        for error in (OSError, UnidentifiedImageError, BitstreamError):
+            with pytest.raises(error, match="stream"):
+                Image.open(path)
 
 
 def test_registering_imports_no_torch():
-    program = "import sys; from balle_li.interfaces.pillow_plugin import register; register(); sys.exit('torch' in sys.modules)"
+    program = "import sys, balle_li; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
 
 

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 import balle_li  # noqa: F401  registers the Pillow plugin
 from balle_li.codec.codec import Codec
+from balle_li.files import RELEASED_MODEL
 from balle_li.interfaces.cli import app
-from balle_li.released import MODEL_FOLDER
 
 
 @pytest.mark.parametrize("folder", ["kodak", "labelled-photos/images/test"])
@@ -22,15 +22,15 @@ def test_every_way_gives_the_same_bytes_and_pixels(shared: Path, tmp_path: Path,
         ["compress", *map(str, pictures), str(streams) + "/"],
         ["decompress", str(streams), str(back)],
     ):
-        done = CliRunner().invoke(app, [*command, "--model", str(MODEL_FOLDER)])
+        done = CliRunner().invoke(app, [*command, "--model", str(RELEASED_MODEL)])
         assert done.exit_code == 0, done.output
-    codec = Codec.load(MODEL_FOLDER)
+    codec = Codec.load(RELEASED_MODEL)
     for path in pictures:
         data = (streams / f"{path.stem}.bli").read_bytes()
         by_pillow = tmp_path / "pillow.bli"
         with Image.open(path) as image:
             assert codec.compress(image) == data, path.name
-            image.save(by_pillow, model=MODEL_FOLDER)
+            image.save(by_pillow, model=RELEASED_MODEL)
         assert by_pillow.read_bytes() == data, path.name
         pixels = np.asarray(codec.decompress(data))
         for written in (by_pillow, back / f"{path.stem}.png"):

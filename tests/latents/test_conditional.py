@@ -8,20 +8,24 @@ import torch
 from tiny_model import tiny_model
 
 from balle_li.errors import BalleLiError, BitstreamError
-from balle_li.latents import conditional
+from balle_li.latents import Section, conditional
 from balle_li.latents.base import EntropyParameters
-from balle_li.latents.conditional import ConditionalLatents, second_half
+from balle_li.latents.conditional import ConditionalLatents
 from balle_li.latents.gaussian import SCALES
-from balle_li.latents.sections import Section
 
 M = 24
 
 
-@pytest.fixture(scope="module")
-def latents() -> ConditionalLatents:
-    found = tiny_model("balle-li-roi").model.latent_codec
+def tiny_latents(**arguments: Any) -> ConditionalLatents:
+    found = tiny_model("balle-li-roi", **arguments).model.latent_codec
     assert isinstance(found, ConditionalLatents)
     return found
+
+
+@pytest.fixture(scope="module", params=[0, 2])
+def latents(request: pytest.FixtureRequest) -> ConditionalLatents:
+    """Of either order: a checkerboard, and from a coarse grid to the finest."""
+    return tiny_latents(levels=request.param)
 
 
 def y_and_r(rows: int, columns: int, seed: int = 0) -> tuple[Any, Any]:
@@ -42,25 +46,56 @@ def test_tiles_give_the_whole_pictures_result(latents, monkeypatch, size):
     assert np.array_equal(tiled.mean, whole.mean) and np.array_equal(tiled.index, whole.index)
 
 
-def test_tiles_of_the_context_give_the_whole_pictures_result(latents, monkeypatch):
-    symbols = np.random.default_rng(0).integers(-5, 6, (M, 9, 14)).astype(np.int16)
-    prior = EntropyParameters(np.zeros(symbols.shape, np.float32), np.full(symbols.shape, 1000, np.int32))
-    whole = latents._prior_of_second_half(prior, symbols)
+@pytest.mark.parametrize("size", [(9, 14), (3, 17)])
+def test_tiles_of_the_context_give_the_whole_pictures_result(latents, monkeypatch, size):
+    u, levels = y_and_r(*size)
+    prior = latents._prior(latents._hyper_analysis(u, levels), levels)
+    whole = latents._prepared(u, np.float32(1), levels, None, prior)
+    assert (whole.mean != prior.mean).any()
     monkeypatch.setattr(conditional, "_TILE", 4)
-    tiled = latents._prior_of_second_half(prior, symbols)
-    assert np.array_equal(tiled.mean, whole.mean) and np.array_equal(tiled.index, whole.index)
+    tiled = latents._prepared(u, np.float32(1), levels, None, prior)
+    assert np.array_equal(tiled.mean, whole.mean) and np.array_equal(tiled.table, whole.table)
 
 
-def test_the_context_is_the_first_halfs_neighbours_and_moves_the_second_half(latents):
-    symbols = np.zeros((M, 6, 6), np.int16)
-    prior = EntropyParameters(np.zeros(symbols.shape, np.float32), np.zeros(symbols.shape, np.int32))
-    nothing = latents._prior_of_second_half(prior, symbols)
-    assert not nothing.mean[:, ~second_half(6, 6).numpy()].any()
-    symbols[0, 2, 3] = 4
-    assert np.array_equal(latents._prior_of_second_half(prior, symbols).mean, nothing.mean)
-    symbols[0, 2, 2] = 30
-    changed = (latents._prior_of_second_half(prior, symbols).mean != nothing.mean).any(axis=0)
-    assert set(zip(*np.nonzero(changed), strict=True)) == {(1, 2), (2, 1), (2, 3), (3, 2)}
+def moved_by(latents: ConditionalLatents, row: int, column: int, size: tuple[int, int]) -> set[tuple[int, int]]:
+    """The positions whose mean another value of u at (row, column) moves, all else being 0."""
+    levels = np.zeros(size, np.int8)
+    everywhere = np.full((M, *size), 30 * 2**8, np.int32)
+    prior = EntropyParameters(np.zeros(everywhere.shape, np.float32), everywhere)
+    u = np.zeros(everywhere.shape, np.float32)
+    before = latents._prepared(u, np.float32(1), levels, None, prior)
+    u[0, row, column] = 30
+    after = latents._prepared(u, np.float32(1), levels, None, prior)
+    return {(int(r), int(c)) for r, c in zip(*np.nonzero((after.mean != before.mean).any(axis=0)), strict=True)}
+
+
+def test_a_checkerboards_second_half_sees_its_neighbours():
+    latents = tiny_latents()
+    assert moved_by(latents, 2, 2, (6, 6)) == {(1, 2), (2, 1), (2, 3), (3, 2)}
+    assert moved_by(latents, 2, 3, (6, 6)) == set()
+
+
+def test_an_interlaced_position_sees_what_is_coded_before_it():
+    latents = tiny_latents(levels=2)
+    assert moved_by(latents, 3, 4, (9, 9)) == set()
+    assert moved_by(latents, 3, 3, (9, 9)) == {(2, 3), (3, 2), (3, 4), (4, 3)}
+    # The centre of four corners two apart moves its neighbours at that distance, what lies between, and so on.
+    moved = moved_by(latents, 2, 2, (9, 9))
+    assert {(0, 2), (2, 0), (2, 4), (4, 2), (1, 1), (3, 3), (1, 2), (2, 1)} <= moved
+    assert not moved & {(0, 0), (0, 4), (4, 4), (8, 8)}
+
+
+def test_training_and_coding_agree_on_the_prior(latents):
+    """The likelihoods that training sees are those of the parameters that the codec codes by."""
+    u, levels = y_and_r(11, 13)
+    levels[:] = 0
+    prior = EntropyParameters(np.zeros(u.shape, np.float32), np.full(u.shape, 20 * 2**8, np.int32))
+    coded = latents._prepared(u, np.float32(1), levels, None, prior)
+    mean, index = torch.from_numpy(prior.mean)[None], torch.full((1, *u.shape), 20.0)
+    with torch.no_grad():
+        mean, index = latents._with_context(torch.from_numpy(u)[None], mean, index)
+    assert np.mean(np.abs(mean[0].numpy() - coded.mean) > 0.05) < 0.02  # a value on the edge of rounding may tip
+    assert np.mean(np.abs(index[0].numpy() - coded.table) > 0.6) < 0.02
 
 
 def test_the_quality_map_moves_the_prior(latents):
@@ -87,19 +122,15 @@ def test_table_zero_is_not_coded(latents):
     assert latents.bits(prepared).sum() / 8 < sum(map(len, latents.encode(prepared).values()))
 
 
-def test_requantized_moves_the_second_half_with_the_first(latents):
-    y, r = y_and_r(8, 8)
-    prepared = latents.prepare(y, r)
+def test_requantized_moves_what_is_coded_later(latents):
+    prepared = latents.prepare(*y_and_r(8, 8))
     values = prepared.residual + prepared.mean
     again = latents.requantized(prepared, values)
     assert np.array_equal(again.residual, prepared.residual) and np.array_equal(again.table, prepared.table)
-    seen = prepared.coded[: latents.context_channels, 2:6, 2:6] & ~second_half(4, 4).numpy()
-    channel, row, column = (int(places[0]) for places in np.nonzero(seen))
-    values[channel, row + 2, column + 2] += 9
-    moved = latents.requantized(prepared, values)
-    changed = (moved.mean != prepared.mean).any(axis=0)
-    neighbours = {(row + 1, column + 2), (row + 3, column + 2), (row + 2, column + 1), (row + 2, column + 3)}
-    assert set(zip(*np.nonzero(changed), strict=True)) == neighbours
+    channel = int(np.flatnonzero(prepared.coded[: latents.context_channels, 4, 4])[0])
+    values[channel, 4, 4] += 9
+    changed = (latents.requantized(prepared, values).mean != prepared.mean).any(axis=0)
+    assert changed[4, 5] and changed[3, 4] and not changed[4, 4] and not changed[0, 0]
 
 
 def test_tables_are_counted_on_what_is_coded():

@@ -9,8 +9,8 @@ from compressai.entropy_models import EntropyBottleneck
 from torch import Tensor
 
 from balle_li.errors import BalleLiError, BitstreamError
+from balle_li.latents import Section
 from balle_li.latents.factorized import MAX_REACH, TAIL_MASS, FactorizedLatents, FactorizedPrior
-from balle_li.latents.sections import Section
 
 
 def trained_prior() -> FactorizedPrior:
@@ -97,7 +97,7 @@ def test_processes_together_draw_the_noise_of_one(priors):
     torch.manual_seed(7)
     whole, _ = ours(y)
     for rank in (0, 1):
-        ours.noise.batch_share = (rank, 2)
+        ours.noise.process = (rank, 2)
         torch.manual_seed(7)
         part, _ = ours(y[2 * rank : 2 * rank + 2])
         assert torch.equal(part, whole[2 * rank : 2 * rank + 2])

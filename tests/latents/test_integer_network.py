@@ -13,7 +13,8 @@ from balle_li.latents.integer_network import (
     IntegerNetwork,
     integer_tensors,
 )
-from balle_li.models.registry import ModelConfig, build
+from balle_li.models.base import build
+from balle_li.registry import ModelConfig
 
 ONE_INPUT = nn.Sequential(nn.Conv2d(1, 1, 1))
 

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from tiny_model import OWN_MODELS
 from torch import nn
 
 from balle_li.models.balle import Balle
+from balle_li.models.base import build
 from balle_li.models.klt import without_start
-from balle_li.models.registry import ModelConfig, build, names
+from balle_li.registry import ModelConfig
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def test_the_latents_are_sorted_by_energy_and_scaled_for_rounding(picture):
     assert energy.sum().sqrt() > 5  # rounding to whole numbers keeps the picture
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", OWN_MODELS)
 def test_no_two_channels_start_alike(name):
     torch.manual_seed(0)
     for layer in build(ModelConfig(name, {"N": 8})).modules():
@@ -55,7 +57,7 @@ def test_contrast_divides_what_lies_in_it_and_local_means_do_not(name):
         assert gamma[12:, 12:].min() > 0.2
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", OWN_MODELS)
 def test_the_parts_that_start_near_their_goal_are_the_models_own(name):
     model = build(ModelConfig(name, {"N": 8}))
     parts = dict(model.named_modules())

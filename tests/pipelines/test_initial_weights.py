@@ -1,8 +1,7 @@
 import pytest
 
-from balle_li import released
 from balle_li.errors import TrackingError, TrainingError
-from balle_li.files import read_json
+from balle_li.files import RELEASED_MODEL, read_json
 from pipelines.train.initial_weights import locate
 
 BALLE = {"name": "balle", "N": 8}
@@ -35,8 +34,8 @@ def test_what_is_not_there_is_one_line_that_says_what_to_do(home):
 
 
 def test_released_weights_where_they_fit_the_model(home):
-    model = read_json(released.MODEL_FOLDER / "model.json")["model"]
-    assert locate("released", model) == str(released.MODEL_FOLDER)
-    assert (released.MODEL_FOLDER / "model.safetensors").is_file()
+    model = read_json(RELEASED_MODEL / "model.json")["model"]
+    assert locate("released", model) == str(RELEASED_MODEL)
+    assert (RELEASED_MODEL / "model.safetensors").is_file()
     assert locate("released", model | {"name": "balle"}) is None
     assert locate("released", model | {"N": model["N"] + 1}) is None

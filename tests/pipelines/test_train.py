@@ -12,16 +12,17 @@ from kedro.io import DataCatalog, DatasetError
 from kedro.runner import SequentialRunner
 from kedro_datasets.json import JSONDataset
 
-from balle_li.datasets.patch_store import INDEX_SCHEMA, shard_name
+from balle_li.data.patch_store import INDEX_SCHEMA, shard_name
 from pipelines.folder import Folder
 from pipelines.train.pipeline import create_pipeline
 
 PARAMETERS = {
     "model": {"name": "balle", "N": 4},
     "train": {
-        "steps": 2, "batch_size": 2, "crop": 16, "lr": 1e-3, "lr_from_weights": 1e-3, "schedule": "constant",
-        "warmup": 0.0, "clip": 1.0, "lmbda_box": 0.0, "structure": 0.0, "device": "cpu", "precision": "fp32",
-        "compile": False, "checkpoint_minutes": 60, "validate_every": 2, "patience": 0, "soft": 0.0, "init_from": None,
+        "steps": 2, "batch_size": 2, "crop": 16, "smooth_fraction": 0.0, "lr": 1e-3,
+        "lr_from_weights": 1e-3, "schedule": "constant", "warmup": 0.0, "clip": 1.0, "lmbda_box": 0.0, "ms_ssim_weight": 0.0,
+        "device": "cpu", "precision": "fp32", "compile": False, "checkpoint_minutes": 60, "validate_every": 2, "patience": 0,
+        "noise_fraction": 0.0, "init_from": None,
     },
     "lmbda": 0.01, "class_weights": {}, "seed": 0,
 }  # fmt: skip

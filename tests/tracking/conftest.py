@@ -29,17 +29,19 @@ def model_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def register(home: Path, model_folder: Path) -> Callable[..., dict[str, Any]]:
-    """Register the tiny codec as `codec`, with the figures that an evaluation would have given it."""
-    from balle_li.evaluation.bd_rate import bd_rate
+    """Register the tiny codec as `codec`, with the metrics that an evaluation would give it."""
+    from balle_li.comparison.curves import bd_rate
+    from balle_li.config import RegisterConfig
     from balle_li.tracking import registry, run
-    from balle_li.tracking.promotion import RegisterConfig
 
-    config = RegisterConfig("codec", "ms_ssim_db", max_encode_ms=100, max_decode_ms=100, max_megabytes=10)
+    config = RegisterConfig(
+        "codec", "ms_ssim_db", max_encode_ms=100, max_decode_ms=100, max_megabytes=10, min_gain=0.01
+    )
 
-    def register(rd_cost: float, curve: list[dict[str, float]] | None = None, **figures: float) -> dict[str, Any]:
+    def register(rd_cost: float, curve: list[dict[str, float]] | None = None, **measured: float) -> dict[str, Any]:
         evaluation = home / "evaluation"
         evaluation.mkdir(exist_ok=True)
-        metrics = {"model": {**METRICS, "rd_cost": rd_cost, **figures}, "test_set": "abc"}
+        metrics = {"model": {**METRICS, "rd_cost": rd_cost, **measured}, "test_set": "abc", "counts": {"pictures": 50}}
         (evaluation / "metrics.json").write_text(json.dumps(metrics))
         (evaluation / "rd_curve.json").write_text(json.dumps(curve or [{"bpp": 0.5, "psnr": 30.0, "ms_ssim_db": 14.0}]))
         with run.attached(run.open_run({}, {}), {}, {}):

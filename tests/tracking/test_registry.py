@@ -78,6 +78,14 @@ def test_a_versions_tags_are_few_and_short_and_its_curve_an_artifact(register):
     assert registry.find_holder("codec", "champion").points == tuple(curve)
 
 
+def test_a_version_holds_the_code_but_not_the_weights_that_ship(register, home, model_folder):
+    register(0.9)
+    (code,) = (home / "mlruns").rglob("code/balle_li")
+    assert (code / "codec" / "codec.py").is_file() and not list(code.rglob("__pycache__"))
+    assert not list(code.rglob("*.safetensors")) and not (code / "released_model").exists()
+    assert sum(path.stat().st_size for path in (home / "mlruns").rglob("*")) < 3e6
+
+
 def test_registering_says_nothing_of_examples(register, capfd):
     register(0.9)
     printed = capfd.readouterr()

@@ -19,11 +19,11 @@ def test_rollback_restores_the_version_before_and_leaves_its_reason(register, ca
     assert "version 1 is the champion again" in capsys.readouterr().out
     assert champion() == "1"
     client = connection.connect().MlflowClient()
-    dethroned, restored = client.get_model_version("codec", "3"), client.get_model_version("codec", "1")
-    for version, words in ((dethroned, "rolled back on"), (restored, "restored on")):
+    demoted, restored = client.get_model_version("codec", "3"), client.get_model_version("codec", "1")
+    for version, words in ((demoted, "rolled back on"), (restored, "restored on")):
         assert words in version.tags["reason"] and "faces are blurred" in version.tags["reason"]
         assert version.description == f"{version.tags['reason']}\n\n# codec {version.version}\n\nA card.\n"
-    assert dethroned.tags["promoted"] == "false"
+    assert demoted.tags["promoted"] == "false"
 
     assert register(0.85)["promoted"], "it is measured against the restored champion, not against the one rolled back"
     assert main(["--name", "codec", "--yes"]) == 0

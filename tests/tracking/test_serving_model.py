@@ -58,7 +58,7 @@ def test_it_gives_the_codecs_streams_and_pictures(folder, image, picture):
         assert found.format == "PNG" and found.tobytes() == codec.decompress(codec.compress(image)).tobytes()
 
 
-def test_quality_and_boxes_ask_a_model_of_variable_rate(folder, image, picture):
+def test_quality_and_boxes_need_a_variable_rate_model(folder, image, picture):
     answer, codec = served(folder), Codec.load(folder, "cpu")
     assert answer(picture, quality=80.0) == [codec.compress(image, quality=80)] != answer(picture, quality=20.0)
     boxes = [Box(0.1, 0.2, 0.5, 0.9, weight=1.5)]
@@ -83,14 +83,41 @@ def test_what_will_not_do_is_refused_with_status_400(folder, picture, refusal, p
     assert caught.value.get_http_status_code() == 400 and "\n" not in caught.value.message
 
 
-def test_damaged_data_is_refused(folder, picture, refusal):
+def test_damaged_data_is_refused_by_its_row(folder, picture, refusal):
     answer = served(folder)
-    for data in (b"", b"nonsense", picture[: len(picture) // 2]):
-        with pytest.raises(refusal, match="data is not a picture"):
-            answer(data)
-        with pytest.raises(refusal) as caught:
+    for data, reason in (
+        (b"", "the file is empty"),
+        (b"nonsense", "not a picture"),
+        (picture[: len(picture) // 2], "cannot be decoded"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
+    ):
+        with pytest.raises(refusal, match=f"^row 1: .*{reason}") as caught:
+            answer(picture, data)
+        assert caught.value.get_http_status_code() == 400 and "\n" not in caught.value.message
+        with pytest.raises(refusal, match=r"^row 0: ") as caught:
             answer(data, operation="decompress")
         assert caught.value.get_http_status_code() == 400
+
+
+def test_a_decoder_that_fails_in_its_own_way_is_refused(folder, refusal):
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 90).convert("RGB").save(file, "AVIF")
+    data = bytearray(file.getvalue())
+    start = data.index(b"mdat") + 4
+    data[start:] = b"\xff" * (len(data) - start)  # libavif finds that out as it decodes, and Pillow raises RuntimeError
+    with pytest.raises(refusal, match="row 0: cannot be decoded") as caught:
+        served(folder)(bytes(data))
+    assert caught.value.get_http_status_code() == 400
+
+
+def test_metadata_goes_through(folder):
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x010F] = "a camera"
+    Image.new("RGB", (40, 30)).save(file, "JPEG", exif=exif, dpi=(300, 300))
+    answer = served(folder)
+    (decoded,) = answer(*answer(file.getvalue()), operation="decompress")
+    found = Image.open(io.BytesIO(decoded))
+    assert found.getexif()[0x010F] == "a camera" and round(found.info["dpi"][0]) == 300
 
 
 def test_a_model_of_one_rate_says_that_it_is(tmp_path, picture, refusal):
@@ -104,7 +131,7 @@ def test_a_picture_that_is_too_large_is_told_so(folder, refusal, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 89_478_485)  # Pillow's own; the command line raises it
     file = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(file, format="PNG")
-    with pytest.raises(refusal, match="the picture is too large: it has more than 179 megapixels") as caught:
+    with pytest.raises(refusal, match="row 0: the picture is too large: it has more than 179 megapixels") as caught:
         served(folder)(file.getvalue())
     assert caught.value.get_http_status_code() == 400
 

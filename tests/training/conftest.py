@@ -12,39 +12,40 @@ import pytest
 import torch
 
 from balle_li.boxes import Box, to_records
-from balle_li.datasets.patch_store import INDEX_SCHEMA, shard_name
-from balle_li.training.config import TrainConfig
+from balle_li.config import TrainConfig
+from balle_li.data.patch_store import INDEX_SCHEMA, shard_name
 
 SIZE = 48
 CONFIG = TrainConfig(
     steps=12,
     batch_size=4,
     crop=32,
+    smooth_fraction=0.0,
     lr=2e-3,
     lr_from_weights=5e-4,
     schedule="one-cycle",
     warmup=0.1,
     clip=1.0,
     lmbda_box=0.02,
-    structure=400.0,
+    ms_ssim_weight=400.0,
     device="cpu",
     precision="fp32",
     compile=False,
     checkpoint_minutes=60,
     validate_every=5,
     patience=0,
-    soft=0.5,
+    noise_fraction=0.5,
     init_from=None,
 )
 
 
-def write_store(folder: Path, train: int = 7, validation: int = 3) -> Path:
-    """A store with `train` and `validation` patches; every other patch has two boxes with fractional corners."""
+def write_store(folder: Path, train: int = 7, validation: int = 3, size: int = SIZE) -> Path:
+    """A store with `train` and `validation` patches of `size`; every other patch has two boxes with fractional corners."""
     random = np.random.default_rng(0)
     boxes = to_records([Box(0.103, 0.2, 0.62, 0.71, "Cat"), Box(0.5, 0.41, 1.0, 0.93, "Dog")])
     for split, count in (("train", train), ("validation", validation)):
         (folder / split).mkdir(parents=True)
-        coarse = random.integers(0, 256, (count, SIZE // 8, SIZE // 8, 3), dtype=np.uint8)
+        coarse = random.integers(0, 256, (count, size // 8, size // 8, 3), dtype=np.uint8)
         np.save(folder / split / shard_name(0), coarse.repeat(8, axis=1).repeat(8, axis=2))
         rows = [
             {
@@ -61,7 +62,7 @@ def write_store(folder: Path, train: int = 7, validation: int = 3) -> Path:
         ]
         pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), folder / split / "index.parquet")
     splits = {"train": {"shards": [train]}, "validation": {"shards": [validation]}}
-    (folder / "patches.json").write_text(json.dumps({"format": 1, "size": SIZE, "splits": splits}))
+    (folder / "patches.json").write_text(json.dumps({"format": 1, "size": size, "splits": splits}))
     return folder
 
 

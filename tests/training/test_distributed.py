@@ -10,14 +10,14 @@ import pytest
 import torch
 from training.tiny_training import run, weights_of
 
-from balle_li.models.registry import ModelConfig
+from balle_li.registry import ModelConfig
 
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from balle_li.models.registry import ModelConfig
-from balle_li.run_log import NoLog
-from balle_li.training.config import TrainConfig
+from balle_li.registry import ModelConfig
+from balle_li.progress import NoLog
+from balle_li.config import TrainConfig
 from balle_li.training.loop import train
 from balle_li.training.task import Task
 

@@ -8,20 +8,22 @@ import pytest
 import torch
 from PIL import Image
 from table_checks import check_tables_of_scales
+from tiny_model import OWN_MODELS
 from training.tiny_training import ROI, task
 
 from balle_li.codec.codec import Codec
 from balle_li.codec.model_folder import ModelFolder
-from balle_li.datasets.patch_store import PatchStore
+from balle_li.data.patch_store import PatchStore
 from balle_li.errors import BalleLiError
 from balle_li.latents.conditional import ConditionalLatents
-from balle_li.models.registry import ModelConfig, build, names
+from balle_li.models.base import build
 from balle_li.quality_map import QUALITY_SPAN, STEPS
+from balle_li.registry import ModelConfig
 from balle_li.training.checkpoint import save_weights
 from balle_li.training.export import export, finished_model, training_latents
 
 CPU = torch.device("cpu")
-TRAINED_FOR = {"lmbda": 0.02, "structure": 300.0}
+TRAINED_FOR = {"lmbda": 0.02, "ms_ssim_weight": 300.0}
 
 
 def untrained(name):
@@ -34,7 +36,7 @@ def untrained(name):
     return model
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", OWN_MODELS)
 def test_the_folder_codes_as_the_model_does(store, name, tmp_path):
     finished_model(untrained(name), PatchStore(store, "train"), TRAINED_FOR, {"steps": 3}).save(tmp_path)
     folder = ModelFolder.load(tmp_path)
@@ -99,7 +101,7 @@ def test_the_best_weights_are_exported_with_what_the_training_was(store, config,
     export(training, tmp_path / "best/model.safetensors", history, tmp_path / "model")
     folder = ModelFolder.load(tmp_path / "model")
     assert folder.description["training"] == {"steps": 12, "best_step": 5, "validation": {"step": 5, "loss": 1.0}}
-    assert folder.trained_for == {"lmbda": 0.01, "structure": 400.0}
+    assert folder.trained_for == {"lmbda": 0.01, "ms_ssim_weight": 400.0}
     state = folder.model.state_dict()
     assert all(torch.equal(state[name], weight) for name, weight in weights.state_dict().items())
     report = json.loads((tmp_path / "model/training.json").read_text())

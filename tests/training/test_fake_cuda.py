@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_model import OWN_MODELS
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorDeviceMismatchError, FakeTensorMode
 from training.tiny_training import Recorder, run
@@ -16,20 +17,20 @@ from training.tiny_training import Recorder, run
 from balle_li.codec.codec import Codec
 from balle_li.codec.model_folder import ModelFolder
 from balle_li.codec.transforms import Transforms
-from balle_li.datasets.patch_store import PatchStore
-from balle_li.models.registry import ModelConfig, build, names
-from balle_li.training.batches import DeviceCropSource
+from balle_li.data.patch_store import PatchStore
+from balle_li.models.base import build
+from balle_li.registry import ModelConfig
+from balle_li.training.batches import DeviceCropSource, draw_quality_maps, quality_sweep
 from balle_li.training.loop import Totals, TrainingStep, quality_maps
 from balle_li.training.loss import RateDistortionLoss
 from balle_li.training.optimizer import make_optimizer, make_scheduler
-from balle_li.training.quality_maps import draw_quality_maps, quality_sweep
 from balle_li.training.validation import Validation
 
 CUDA = torch.device("cuda", 0)
 LOSS = RateDistortionLoss(0.01, 0.1, 400)
 WEIGHTS = {"Dog": 3.0}
 on_fake_tensors = pytest.mark.usefixtures("fake")
-every_model = pytest.mark.parametrize("name", names())
+every_model = pytest.mark.parametrize("name", OWN_MODELS)
 
 
 @pytest.fixture

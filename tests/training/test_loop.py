@@ -11,10 +11,11 @@ from torch._dynamo.exc import TorchDynamoException
 from training.tiny_training import BALLE, ROI, Recorder, run, same, task, weights_of
 
 from balle_li.codec.model_folder import ModelFolder
-from balle_li.errors import BalleLiError, ConfigError, StageError, TrainingError
+from balle_li.errors import BalleLiError, StageError, TrainingError
 from balle_li.latents.gaussian import GaussianConditional
-from balle_li.models.registry import ModelConfig
-from balle_li.training.loop import BEST, LAST, TrainingStep
+from balle_li.registry import ModelConfig
+from balle_li.training.checkpoint import BEST, LAST
+from balle_li.training.loop import TrainingStep
 
 FILES = {"model.json", "model.safetensors", "training.json"}
 
@@ -34,13 +35,13 @@ def test_what_a_training_leaves_and_logs(store, config, trained, tmp_path):
     assert {path.name for path in (tmp_path / "model").iterdir()} == FILES
     folder = ModelFolder.load(tmp_path / "model")
     assert (folder.name, folder.hyperparameters, folder.description["training"]["steps"]) == ("balle", {"N": 8}, 12)
-    assert folder.trained_for == {"lmbda": 0.01, "structure": 400}
+    assert folder.trained_for == {"lmbda": 0.01, "ms_ssim_weight": 400}
 
     assert sorted(step for step, values in log.steps.items() if "train/loss" in values) == list(range(1, 13))
     assert sorted(step for step, values in log.steps.items() if "validation/loss" in values) == [5, 10, 12]
     first = log.steps[1]
-    rate, error, inside, structure = (first[f"train/{name}"] for name in ("bpp", "mse", "box_mse", "structure"))
-    distortion = 255**2 * (0.01 * error + 0.02 * inside) + 0.01 * 400 * structure
+    rate, error, inside, ms_ssim = (first[f"train/{name}"] for name in ("bpp", "mse", "box_mse", "ms_ssim_loss"))
+    distortion = 255**2 * (0.01 * error + 0.02 * inside) + 0.01 * 400 * ms_ssim
     assert first["train/loss"] == pytest.approx(rate + distortion, rel=1e-4)
     assert inside > 0
     assert log.steps[1]["train/learning_rate"] != log.steps[6]["train/learning_rate"]
@@ -67,9 +68,9 @@ def test_the_decoder_of_the_first_steps_is_noisy_but_not_from_weights(store, con
 
     forwards = GaussianConditional.forward
     monkeypatch.setattr(GaussianConditional, "forward", forward)
-    run(store, config(steps=6, soft=0.5), tmp_path, model=ROI)
+    run(store, config(steps=6, noise_fraction=0.5), tmp_path, model=ROI)
     assert seen == [True] * 3 + [False] * 3
-    again = config(steps=2, soft=0.5, init_from=str(tmp_path / "model"))
+    again = config(steps=2, noise_fraction=0.5, init_from=str(tmp_path / "model"))
     run(store, again, tmp_path / "again", model=ROI)
     assert seen[6:] == [False] * 2
 
@@ -155,7 +156,7 @@ def test_training_lowers_the_cost_in_bf16_too(store, config, tmp_path):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_steps_are_the_same_steps(store, config, tmp_path):
     plain, compiled = (
-        run(store, config(steps=4, soft=0, compile=compile), tmp_path / str(compile), model=ROI)
+        run(store, config(steps=4, noise_fraction=0, compile=compile), tmp_path / str(compile), model=ROI)
         for compile in (False, True)
     )
     start = task(store, config(), model=ROI).new_model().state_dict()
@@ -208,12 +209,6 @@ def test_what_cannot_work_is_said_in_one_line(store, config, tmp_path, changes, 
         pytest.skip("there is a GPU here")
     with pytest.raises(BalleLiError, match=message):
         run(store, config(**changes), tmp_path)
-
-
-def test_settings_out_of_range_are_refused(config):
-    for changes in ({"steps": 0}, {"lr": 0.0}, {"warmup": 1.0}, {"clip": -1.0}, {"checkpoint_minutes": 0.0}):
-        with pytest.raises(ConfigError):
-            config(**changes)
 
 
 def test_without_patches_it_names_the_command_to_run(config, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from balle_li.boxes import Box, box_weight_map
-from balle_li.structure import structural_error
+from balle_li.ms_ssim_loss import ms_ssim_loss
 from balle_li.training.loss import RateDistortionLoss
 
 
@@ -79,14 +79,14 @@ def test_pictures_of_different_quality_count_each_by_its_own_r():
     assert float(cost["loss"]) == pytest.approx((low + high) / 2)
 
 
-def test_structural_errors_count_by_lmbda_and_by_r():
+def test_the_ms_ssim_loss_counts_by_lmbda_and_by_r():
     torch.manual_seed(0)
     x = torch.rand(1, 3, 32, 32)
     x_hat = x + 0.05 * torch.randn_like(x)
-    structural = float(structural_error(x, x_hat))
+    structural = float(ms_ssim_loss(x, x_hat))
     plain = RateDistortionLoss(0.01, 0.0)(output(x_hat), x, None)
-    cost = RateDistortionLoss(0.01, 0.0, structure=800)(output(x_hat), x, None)
-    assert float(plain["structure"]) == 0 and float(cost["structure"]) == pytest.approx(structural)
+    cost = RateDistortionLoss(0.01, 0.0, ms_ssim_weight=800)(output(x_hat), x, None)
+    assert float(plain["ms_ssim_loss"]) == 0 and float(cost["ms_ssim_loss"]) == pytest.approx(structural)
     assert float(cost["loss"] - plain["loss"]) == pytest.approx(8 * structural, rel=1e-4)
     r = torch.ones(1, 1, 2, 2)
     asked = [RateDistortionLoss(0.01, 0.0, weight)(output(x_hat), x, None, r)["loss"] for weight in (0, 800)]

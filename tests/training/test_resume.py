@@ -13,16 +13,16 @@ from filelock import FileLock
 from training.tiny_training import ROI, Recorder, run, same
 
 from balle_li.errors import TrainingError
-from balle_li.run_log import NoLog
-from balle_li.training.loop import LAST
+from balle_li.progress import NoLog
+from balle_li.training.checkpoint import LAST
 
 # A training in a process of its own, which sends itself a signal at one step.
 ALONE = """
 import json, os, sys
 from pathlib import Path
-from balle_li.models.registry import ModelConfig
-from balle_li.run_log import NoLog
-from balle_li.training.config import TrainConfig
+from balle_li.registry import ModelConfig
+from balle_li.progress import NoLog
+from balle_li.config import TrainConfig
 from balle_li.training.loop import TrainingStep, train
 from balle_li.training.task import Task
 
@@ -88,10 +88,10 @@ def test_stopped_it_saves_at_once_and_resumes_exactly(store, config, uninterrupt
 
 def test_all_that_is_random_resumes_exactly(store, config, tmp_path):
     """Quality maps, noise of two latents and the steps with a noisy decoder, of a variable-rate model."""
-    whole = run(store, config(soft=0.8), tmp_path / "whole", model=ROI)
+    whole = run(store, config(noise_fraction=0.8), tmp_path / "whole", model=ROI)
     with pytest.raises(KeyboardInterrupt):
-        run(store, config(soft=0.8), tmp_path / "parts", StopsAt(signal.SIGINT), model=ROI)
-    assert same(run(store, config(soft=0.8), tmp_path / "parts", model=ROI), whole)
+        run(store, config(noise_fraction=0.8), tmp_path / "parts", StopsAt(signal.SIGINT), model=ROI)
+    assert same(run(store, config(noise_fraction=0.8), tmp_path / "parts", model=ROI), whole)
 
 
 def test_killed_it_resumes_exactly_from_its_last_checkpoint(store, config, uninterrupted, tmp_path):

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from balle_li import registry
 from balle_li.codec.model_folder import TENSORS_FILE
 from balle_li.errors import TrainingError
-from balle_li.models import registry
-from balle_li.models.registry import ModelConfig
+from balle_li.registry import MODELS, ModelConfig
 from balle_li.training.checkpoint import save_weights
 from balle_li.training.task import Task
 
@@ -26,7 +26,7 @@ def with_start(task, place):
 
 
 def test_the_fingerprint_tells_trainings_apart_but_not_where_they_run(task, config, new_store, tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "_offered", lambda: {"theirs": EntryPoint("theirs", "a:B", registry.GROUP)})
+    monkeypatch.setattr(registry, "_offered", lambda group: {"theirs": EntryPoint("theirs", "a:B", MODELS.group)})
     others = [
         replace(task, lmbda=0.02),
         replace(task, seed=1),

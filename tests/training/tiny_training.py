@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from balle_li.codec.model_folder import TABLES, TENSORS_FILE
-from balle_li.models.registry import ModelConfig
-from balle_li.run_log import NoLog, RunLog
-from balle_li.training.config import TrainConfig
+from balle_li.config import TrainConfig
+from balle_li.progress import NoLog, RunLog
+from balle_li.registry import ModelConfig
 from balle_li.training.loop import train
 from balle_li.training.task import Task
 

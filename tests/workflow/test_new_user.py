@@ -12,7 +12,7 @@ COMPLETE = {"test/bpp", "test/psnr", "test/rd_cost", "curves/train/loss"}
 SMALLER = SMALL | {
     ("train", "steps"): 10, ("train", "validate_every"): 10, ("evaluate", "qualities"): [50], ("evaluate", "codecs"): [],
 }  # fmt: skip
-EXPERIMENTS = {"one": "lmbda=0.005", "two": "lmbda=0.02", "three": "train.structure=0"}
+EXPERIMENTS = {"one": "lmbda=0.005", "two": "lmbda=0.02", "three": "train.ms_ssim_weight=0"}
 
 
 def do(project: Project, command: str, check: bool = True) -> str:
@@ -50,7 +50,7 @@ def test_the_first_hour(tmp_path):
     assert "YES=1" in (said := do(project, rollback, check=False)) or "first champion" in said
     do(project, f"{rollback} --reason 'to try it'", check=False)
 
-    for stage in ("train", "evaluate", "register", "compare"):  # from a subfolder, the same
+    for stage in ("train", "evaluate", "register", "report", "compare"):  # from a subfolder, the same
         do(project, f"cd pipelines/train && kedro run --pipeline {stage}")
     inside = [path.name for path in (project.path / "pipelines").rglob("*") if path.name.startswith((".", "ml"))]
     assert inside == [], "state lies beside the code"

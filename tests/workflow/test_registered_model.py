@@ -86,7 +86,7 @@ def test_the_requests_of_its_description_work(server, project, tmp_path):
 @pytest.mark.parametrize(
     ("data", "params", "message"),
     [
-        (b"nonsense", {}, "data is not a picture"),
+        (b"nonsense", {}, "row 0: not a picture"),
         (b"nonsense", {"operation": "decompress"}, "not a Balle-Li stream"),
         (b"nonsense", {"operation": "shrink"}, "must be one of compress, decompress"),
         (b"nonsense", {"boxes": "a face"}, "boxes must be JSON"),

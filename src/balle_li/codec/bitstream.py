@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from balle_li.errors import BitstreamError
-from balle_li.latents.sections import Section
+from balle_li.files import inflate
+from balle_li.image_metadata import MAX_BYTES, Metadata
+from balle_li.latents import Section, Sections
 
 MAGIC = b"\xbaBLI"
 VERSION = 2
@@ -21,11 +23,13 @@ _DAMAGED = "the stream is damaged or cut short; fetch it again"
 
 
 class Extra(IntEnum):
-    """What else a section may hold beside the latent codec's (tags 1 to 15, `latents/sections.py`)."""
+    """The container's own sections; those of the latent codec have tags 1 to 15 (`latents/__init__.py`)."""
 
     ALPHA = 16
     ICC = 64
     EXIF = 65
+    XMP = 66
+    RESOLUTION = 67
 
 
 _KNOWN = frozenset(int(tag) for tag in (*Section, *Extra))
@@ -81,6 +85,27 @@ class Stream:
         if not (width and height and width * height <= MAX_PIXELS):
             raise BitstreamError(f"the stream claims {width}x{height} pixels; between 1 and 2^28 are possible")
         return cls(fingerprint, width, height, bool(flags), reader.sections())
+
+
+def pack_metadata(metadata: Metadata) -> Sections:
+    """The sections of what there is."""
+    deflated = {Extra.ICC: metadata.icc, Extra.EXIF: metadata.exif, Extra.XMP: metadata.xmp}
+    sections: Sections = {int(tag): zlib.compress(data, 9) for tag, data in deflated.items() if data}
+    if metadata.dpi:
+        sections[Extra.RESOLUTION] = b"".join(_varint(round(100 * dots)) for dots in metadata.dpi)
+    return sections
+
+
+def unpack_metadata(sections: Mapping[int, bytes]) -> Metadata:
+    """The metadata that the sections of a stream hold. Raises BitstreamError."""
+    icc, exif, xmp = (
+        inflate(sections[tag], MAX_BYTES) if tag in sections else None for tag in (Extra.ICC, Extra.EXIF, Extra.XMP)
+    )
+    dpi = None
+    if Extra.RESOLUTION in sections:
+        reader = _Reader(sections[Extra.RESOLUTION], 0)
+        dpi = reader.varint() / 100, reader.varint() / 100
+    return Metadata(icc, exif, xmp, dpi if dpi and all(dpi) else None)
 
 
 class _Reader:

@@ -1,7 +1,7 @@
-"""Encoder effort: latents adapted to the one picture that is being coded. Decoders know nothing of it.
+"""Encoder effort: latents adapted to the one picture that is being coded. Decoders need not know of it.
 
 Campos et al. (2019), "Content adaptive optimization for neural image compression": steps down the gradient of
-the cost that the model was trained for, J = bits + lmbda · 4^r · (squared errors + structural errors), with rounding that
+the cost that the model was trained for, J = bits + lmbda · 4^r · (squared errors + MS-SSIM loss), with rounding that
 passes gradients straight through.
 """
 
@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from balle_li.latents.base import LatentCodec, Prepared
+from balle_li.ms_ssim_loss import ms_ssim_loss
 from balle_li.quality_map import STEPS, Levels
-from balle_li.structure import structural_error
 from balle_li.tiling import Progress, tiles
 
 MAX_EFFORT = 10
@@ -29,13 +29,13 @@ Synthesis = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Goal:
-    """lmbda: bits a pixel that a mean squared error of 1 is worth, on the 0–255 scale. structure: what a structural error
+    """lmbda: bits a pixel that a mean squared error of 1 is worth, on the 0–255 scale. ms_ssim_weight: what an MS-SSIM loss
     of 1 is worth, in such errors. r: levels (rows, columns), one for every square of `downsampling` pixels a side, whose
     errors are multiplied by 4^r."""
 
     downsampling: int
     lmbda: float
-    structure: float
+    ms_ssim_weight: float
     r: Levels
 
 
@@ -57,7 +57,7 @@ def adapt(
     _, rows, columns = values.shape
     for row, column in tiles(rows, columns, _TILE, progress):
         window = tuple(
-            slice(max(0, span.start - _MARGIN), min(count, span.stop + _MARGIN))
+            slice(max(0, span.start - _MARGIN) // coder.alignment * coder.alignment, min(count, span.stop + _MARGIN))
             for span, count in ((row, rows), (column, columns))
         )
         inner = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip((row, column), window, strict=True))
@@ -84,8 +84,8 @@ class _Tile:
         spread = torch.from_numpy(4.0 ** (goal.r[window] / STEPS)).float()[None, None]
         self._weights = functional.interpolate(spread, scale_factor=unit)
         height, width = self._weights.shape[2:]
-        below, beside = height - area.shape[0], width - area.shape[1]
-        whole = np.pad(area, ((0, below), (0, beside), (0, 0)), mode="edge")
+        below, right = height - area.shape[0], width - area.shape[1]
+        whole = np.pad(area, ((0, below), (0, right), (0, 0)), mode="edge")
         self._pixels = torch.from_numpy(whole).permute(2, 0, 1)[None].float()
         tables = coder.coder.tables
         self._costs = torch.from_numpy(np.minimum(tables.bits(), 2.0 * tables.precision).astype(np.float32))
@@ -124,9 +124,9 @@ class _Tile:
         height, width = self._seen
         squared = ((pixels - self._pixels).square().mean(dim=1, keepdim=True) * self._weights)[..., :height, :width]
         error = squared.sum()
-        if self._goal.structure > 0:
-            structural = structural_error(self._pixels / 255, pixels / 255, self._weights)
-            error = error + height * width * self._goal.structure * structural.sum()
+        if self._goal.ms_ssim_weight > 0:
+            ms_ssim_term = ms_ssim_loss(self._pixels / 255, pixels / 255, self._weights)
+            error = error + height * width * self._goal.ms_ssim_weight * ms_ssim_term.sum()
         return self._goal.lmbda * error
 
     def _bits(self, residual: Tensor, now: Prepared) -> Tensor:

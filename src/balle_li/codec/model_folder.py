@@ -14,13 +14,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from balle_li.codec import __version__
 from balle_li.errors import BalleLiError
 from balle_li.files import read_json, write_bytes, write_json
-from balle_li.models.base import CompressionModel
+from balle_li.models.base import CompressionModel, build
 from balle_li.models.klt import without_start
-from balle_li.models.registry import GROUP, ModelConfig, build, names
+from balle_li.registry import MODELS, ModelConfig
 from balle_li.tiling import can_be_tiled, scale
-from balle_li.version import __version__
 
 FORMAT = 2
 DESCRIPTION_FILE, TENSORS_FILE = "model.json", "model.safetensors"
@@ -48,7 +48,7 @@ class ModelFolder:
         trained_for: dict[str, float],
         training: dict[str, Any],
     ) -> "ModelFolder":
-        """The folder of a trained model; trained_for: `lmbda` and `structure` of its loss. Raises BalleLiError as `load`."""
+        """The folder of a trained model; trained_for: `lmbda` and `ms_ssim_weight` of its loss. Raises BalleLiError as `load`."""
         description = {
             "format": FORMAT,
             "model": {"name": model.name, **model.arguments},
@@ -111,8 +111,8 @@ class ModelFolder:
 
     @property
     def trained_for(self) -> dict[str, float]:
-        """`lmbda`, and `structure`, the weight of the MS-SSIM loss beside squared errors."""
-        return {name: float(self.description["trained_for"][name]) for name in ("lmbda", "structure")}
+        """`lmbda`, and `ms_ssim_weight`, the weight of the MS-SSIM loss."""
+        return {name: float(self.description["trained_for"][name]) for name in ("lmbda", "ms_ssim_weight")}
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -120,6 +120,9 @@ class ModelFolder:
         needed = {"format": FORMAT, "model": self.description["model"]}
         digest = hashlib.sha256(json.dumps(needed, sort_keys=True, separators=(",", ":")).encode())
         tensors = {f"g_s.{name}": tensor for name, tensor in self.model.g_s.state_dict().items()}
+        tensors |= {
+            f"latent_codec.{name}": weight for name, weight in self.model.latent_codec.decoding_weights().items()
+        }
         tensors |= {f"{TABLES}{name}": tensor for name, tensor in self.tables.items()}
         for name, tensor in sorted(tensors.items()):
             array = tensor.numpy(force=True)
@@ -130,8 +133,8 @@ class ModelFolder:
 
     def _check(self) -> None:
         trained_for = self.description.get("trained_for")
-        if not isinstance(trained_for, dict) or not {"lmbda", "structure"} <= trained_for.keys():
-            raise BalleLiError(f"{DESCRIPTION_FILE} must say trained_for with lmbda and structure")
+        if not isinstance(trained_for, dict) or not {"lmbda", "ms_ssim_weight"} <= trained_for.keys():
+            raise BalleLiError(f"{DESCRIPTION_FILE} must say trained_for with lmbda and ms_ssim_weight")
         for name, tensor in self.model.state_dict().items():
             if not bool(tensor.isfinite().all()):
                 raise BalleLiError(f"{name} holds a number that is not finite; the training diverged")
@@ -197,9 +200,9 @@ def _model_of(description: Any) -> ModelConfig:
     if not isinstance(section, dict) or not isinstance(section.get("name"), str):
         raise BalleLiError(f"{DESCRIPTION_FILE} must say model with a name")
     name = section["name"]
-    if name not in names():
+    if name not in MODELS.names():
         raise BalleLiError(
             f"model name {name!r} is unknown; it is known once the package is installed that has the model (entry point "
-            f"{GROUP}); nothing is imported because a file says so"
+            f"{MODELS.group}); nothing is imported because a file says so"
         )
     return ModelConfig.of(section)

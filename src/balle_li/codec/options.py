@@ -1,4 +1,4 @@
-"""Encode options: what a user asks of a stream. A quality, regions that count more, a size, an effort."""
+"""Encode options: a quality, boxes and a quality map, a target size, an effort."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -23,12 +23,12 @@ class EncodeOptions:
 
     quality: 0 to 100, by default 50, r = 0, the lmbda of training; from 0 to 100 the rate grows some ninefold.
     boxes: what counts more, in the upright picture, each by its weight.
-    quality_map: float (h, w) of any size, stretched over the picture: an offset of r, added to what quality and boxes ask
-        for; one unit weighs squared errors fourfold. The sum is kept within [−2, 2].
+    quality_map: float (h, w) of any size, stretched over the picture: an offset of r, added to that of quality and
+        boxes; one unit weighs squared errors fourfold. The sum is kept within [−2, 2].
     target_bytes, target_bpp: the best quality whose stream is no longer than this, in place of `quality`.
     effort: 0 to 10: ten times as many steps that adapt the latents to the picture, each some hundred times the work of
         encoding it, for about one per cent of its bits; decoding takes no longer. Not with a target.
-    strip: leave out ICC profile and EXIF.
+    strip: leave out ICC profile, EXIF, XMP and resolution.
 
     Raises BalleLiError: a value is out of range, or two contradict each other.
     """
@@ -66,15 +66,15 @@ class EncodeOptions:
 
     @property
     def has_target(self) -> bool:
-        """Whether a size is asked for in place of a quality."""
+        """Whether a size is given in place of a quality."""
         return self.target_bytes is not None or self.target_bpp is not None
 
     def check_rate(self, model: str) -> None:
-        """Raise BalleLiError where something is asked that `model`, a model of one rate, cannot do."""
-        given = {"a quality": self.quality, "a quality map": self.quality_map, "boxes": self.boxes or None}
-        asked = [name for name, value in given.items() if value is not None] + ["a target size"] * self.has_target
-        if asked:
-            raise BalleLiError(f"{model} has one rate and cannot be given {asked[0]}; use a variable-rate model")
+        """Raise BalleLiError where an option is given that needs a variable-rate model. model: the name of one of one rate."""
+        choices = {"a quality": self.quality, "a quality map": self.quality_map, "boxes": self.boxes or None}
+        given = [name for name, value in choices.items() if value is not None] + ["a target size"] * self.has_target
+        if given:
+            raise BalleLiError(f"{model} has one rate and cannot be given {given[0]}; use a variable-rate model")
 
     def encoded(self, height: int, width: int, downsampling: int, encode: Callable[[Levels], bytes]) -> bytes:
         """The stream of a picture of `height` x `width` pixels, which `encode` makes of a quality map.

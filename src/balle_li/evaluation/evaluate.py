@@ -1,45 +1,67 @@
-"""The evaluate stage: a model's codec on every test picture, through real files, beside the classical codecs."""
+"""The evaluate stage: a model's codec on every test picture, through real files, and the classical codecs on the same.
 
+It measures and leaves what it measured: `measurements.parquet`, streams and example pictures. `balle_li.comparison` makes
+means, curves and pages of that.
+"""
+
+import logging
+import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from balle_li.compute import ComputeConfig
-from balle_li.evaluation import classical_set, test_set
-from balle_li.evaluation.classical import codec_title
-from balle_li.evaluation.config import EvaluationConfig
-from balle_li.evaluation.curves import mean_curve
+from balle_li.codec.codec import choose_device
+from balle_li.compute import cluster
+from balle_li.config import TEST_SET, ComputeConfig, EvaluationConfig
+from balle_li.data.manifest import ManifestRow
+from balle_li.errors import ConfigError, StageError
+from balle_li.evaluation import test_set
+from balle_li.evaluation.codecs import codec
 from balle_li.evaluation.examples import write_examples
-from balle_li.evaluation.measurement import Measurement, write_measurements
-from balle_li.evaluation.model_under_test import ModelUnderTest, PictureResult
-from balle_li.evaluation.rd_plot import plot_rd
-from balle_li.evaluation.summary import model_curve, summarise
+from balle_li.evaluation.measurements import (
+    EVALUATION_FILE,
+    MEASUREMENTS_FILE,
+    STREAMS,
+    MeasurementCache,
+    mark_compared,
+    to_frame,
+    write_measurements,
+)
+from balle_li.evaluation.measuring import (
+    Measured,
+    ModelUnderTest,
+    Plan,
+    digest_of,
+    measure_picture,
+    model_of,
+    reason_of,
+)
+from balle_li.evaluation.metrics import all_facts
 from balle_li.evaluation.test_set import PictureSet
-from balle_li.evaluation.unfinished import Unfinished, key_of, unfinished
-from balle_li.files import write_json
+from balle_li.files import write_bytes, write_json
 from balle_li.progress import progress
-from balle_li.run_log import RunLog
 
-REPORT_FILES = (
-    "metrics.json", "rd_curve.json", "jpeg.json", "classical.json", "pictures.parquet", "rd_curve.png", "pictures.png",
-)  # fmt: skip
-SHORT_FILE = "figures.json"
-"""A dozen figures of the test split, for DVC's tables; metrics.json holds everything."""
-SIDE_BY_SIDE = ("rd_curve.png", "pictures.png")
-"""Also beside the run's folders: the page on which MLflow compares runs offers only files that lie in none."""
+if TYPE_CHECKING:
+    import pandas as pd
+
+SMALL = 1000
+"""Files; fewer are measured sooner than worker processes start."""
+NAMED = 8
+"""Pictures of which a message gives the names."""
+
+logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _How:
-    """What is equal for every set of pictures."""
+@dataclass
+class _Results:
+    """What was measured of a set. `frames`: a table a picture, by image_id; `parts`: rows by codec of unfinished pictures;
+    `left_out`: reasons by codec and image_id, under "" those of pictures that cannot be read."""
 
-    model: ModelUnderTest
-    config: EvaluationConfig
-    class_weights: Mapping[str, float]
-    compute: ComputeConfig
-    work: Unfinished
+    frames: "dict[str, pd.DataFrame]" = field(default_factory=dict)
+    parts: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
+    left_out: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -50,137 +72,176 @@ def evaluate(
     class_weights: Mapping[str, float],
     compute: ComputeConfig,
     folder: Path,
-    log: RunLog,
 ) -> None:
-    """Measure the model folder `models` on the test split and write REPORT_FILES, SHORT_FILE, `streams/*.bli` and `shown/`
-    to `folder`.
+    """Measure the model folder `models` on the test split and on every extra set.
 
-    Of every extra set the same goes to `sets/<name>/`, its figures into the `sets` of metrics.json. All that a
-    comparison of runs needs goes to `log`: the figures at the step the model was trained to, the files as artifacts.
+    Writes EVALUATION_FILE, `measurements.parquet`, `streams/*.bli` and `examples/` to `folder`, and those of an extra set to
+    its folder `sets/<name>`. An interrupted evaluation resumes with the pictures that were not measured yet.
 
-    Raises StageError: there is no model or no test picture yet, or a picture fails, which is named; ConfigError: an
-    extra set is not there; BalleLiError: the model is damaged or the device is not there.
+    Raises StageError: there is no model or no test picture yet, a test picture cannot be read, or the model takes no
+    picture of a set; ConfigError: an extra set is not there, or a metric or codec is unavailable; BalleLiError: the model is
+    damaged or the device is not there.
     """
-    model = ModelUnderTest.load(models, config.device)
-    main = PictureSet.test_split(raw, curated)
-    extra = [PictureSet.folder(name, path) for name, path in config.extra_sets.items()]
-    others: dict[str, Any] = {}
-    measured = {"model": model.digest, "qualities": config.all_qualities, "device": config.device}
-    with unfinished(**measured) as work:
-        how = _How(model, config, class_weights, compute, work)
-        for pictures in extra:
-            others[pictures.name] = _evaluate_set(how, pictures, {}, folder, log)
-        metrics = _evaluate_set(how, main, others, folder, log)
-    write_json(folder / SHORT_FILE, short_figures(metrics))
-    log.metrics(model.steps, logged_figures(metrics))
+    digest, device = digest_of(models), choose_device(config.device).type
+    model = model_of(models.resolve(), digest, device, None)
+    facts = all_facts(config.metrics)
+    sets = [PictureSet.test_split(raw, curated)]
+    sets += [PictureSet.folder(name, path) for name, path in config.extra_sets.items()]
+    cache = MeasurementCache()
+    plan = Plan(
+        root=Path(),
+        class_weights=dict(class_weights),
+        metrics=tuple(fact.name for fact in facts),
+        model=models.resolve(),
+        name=model.name,
+        digest=digest,
+        device=device,
+        qualities=tuple(config.all_qualities),
+        classical=_classical(config),
+    )
+    for pictures in sets:
+        own = replace(plan, root=pictures.root.resolve())
+        results = _measure(own, pictures, model, compute, cache, folder / pictures.place / STREAMS)
+        frame = mark_compared(_joined(results, pictures, model.name))
+        facts_of_set = {
+            "model": {"name": model.name, "setting": model.setting, "lmbda": model.lmbda, "steps": model.steps},
+            "metrics": [asdict(fact) for fact in facts],
+            **_pictures(pictures, frame, results.left_out),
+        }
+        write_measurements(folder / pictures.place / MEASUREMENTS_FILE, frame)
+        write_examples(model, pictures, frame, facts, class_weights, config.pictures_on_page, folder / pictures.place)
+        write_json(folder / pictures.place / EVALUATION_FILE, facts_of_set)
+    cache.forget(digest)
 
 
-def short_figures(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    """What fits on a screen, flat and rounded; BD-rates are None for a model of one rate."""
-    model, jpeg = metrics["model"], metrics["jpeg"]
-    found = {
-        **{name: model[name] for name in ("bpp", "psnr", "ms_ssim", "rd_cost", "encode_ms", "decode_ms")},
-        "saved_psnr": jpeg["at_equal_psnr"]["bits_saved"],
-        "saved_ms_ssim": jpeg["at_equal_ms_ssim"]["bits_saved"],
-        **{f"bd_{name}": metrics.get("bd_rate", {}).get(name, {}).get("percent") for name in ("psnr", "ms_ssim")},
-        "in_boxes": metrics.get("with_boxes", {}).get("gain_inside"),
-    }
-    return {name: None if value is None else float(f"{value:.4g}") for name, value in found.items()}
+def _classical(config: EvaluationConfig) -> dict[str, tuple[float, ...]]:
+    """JPEG at its configured qualities, the other codecs at theirs; one that is not installed is left out with a warning."""
+    chosen: dict[str, tuple[float, ...]] = {"jpeg": tuple(config.all_jpeg_qualities)}
+    for name in config.codecs:
+        try:
+            chosen.setdefault(name, codec(name).qualities)
+        except ConfigError as error:
+            logger.warning("%s", error)
+    return chosen
 
 
-def logged_figures(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of metrics.json that a run keeps: the model's, and JPEG's at the same rate, under `test/`; those of
-    extra sets under their names."""
-    figures = _figures_of(metrics, "test")
-    for name, others in metrics.get("sets", {}).items():
-        figures |= _figures_of(others, name)
-    return {name: float(value) for name, value in figures.items() if value is not None}
-
-
-def _figures_of(metrics: Mapping[str, Any], prefix: str) -> dict[str, float | None]:
-    beside = metrics["jpeg"]
-    figures = {f"{prefix}/{name}": value for name, value in metrics["model"].items()}
-    figures |= {f"{prefix}/jpeg_{name}": value for name, value in beside["at_equal_bpp"].items() if name != "bpp"}
-    figures |= {f"{prefix}/bits_saved_{name}": beside[f"at_equal_{name}"]["bits_saved"] for name in ("psnr", "ms_ssim")}
-    figures |= {f"{prefix}/bd_rate_{name}": found["percent"] for name, found in metrics.get("bd_rate", {}).items()}
-    boxes = metrics.get("with_boxes", {})
-    figures |= {f"{prefix}/boxes_{name}": boxes[name] for name in ("gain_inside", "loss_outside") if name in boxes}
-    return figures
-
-
-def _evaluate_set(
-    how: _How, pictures: PictureSet, others: Mapping[str, Any], report: Path, log: RunLog
-) -> dict[str, Any]:
-    """Measure one set and write its part of `report`; returns its metrics, with those of the sets `others`, if any."""
-    folder = report / pictures.place
-    streams = folder / "streams"
+def _measure(
+    plan: Plan,
+    pictures: PictureSet,
+    model: ModelUnderTest,
+    compute: ComputeConfig,
+    cache: MeasurementCache,
+    streams: Path,
+) -> _Results:
+    """Everything that is planned for the pictures of a set. What was measured before comes from the cache."""
     shutil.rmtree(streams, ignore_errors=True)
-    results = _measure_model(how, pictures, streams)
-    chosen = classical_set.settings(how.config)
-    classical = classical_set.measure_set(pictures, chosen, how.class_weights, how.compute)
-    jpeg = [measurement for measurement in classical if measurement.codec == "jpeg"]
-    metrics = summarise(results, jpeg, how.model.lmbda, pictures.digest)
-    if others:
-        metrics["sets"] = dict(others)
-    own = [measurement for result in results for measurement in (*result.curve, result.with_boxes) if measurement]
-    write_measurements(folder / "pictures.parquet", [*own, *classical])
-    _write_curves(how.model, results, classical, metrics, folder)
-    rows = how.config.pictures_on_page
-    shown = write_examples(how.model, pictures, results, jpeg, rows, how.class_weights, folder)
-    write_json(folder / "metrics.json", metrics)
-    for path in [*(folder / name for name in REPORT_FILES), *shown]:
-        log.artifact(path, (Path("evaluation") / path.parent.relative_to(report)).as_posix())
-    if folder == report:
-        for name in SIDE_BY_SIDE:
-            log.artifact(folder / name)
-    return metrics
+    results, jobs = _Results(), []
+    with progress(f"{plan.name} and classical codecs on {pictures.name}", len(pictures.rows), "pictures") as advance:
 
+        def add(row: ManifestRow, measured: Measured, remaining: int) -> None:
+            parts = results.parts.setdefault(row["image_id"], {})
+            parts |= measured.rows
+            if measured.stream:
+                write_bytes(streams / f"{row['image_id']}.bli", measured.stream)
+            for name, reason in measured.left_out.items():
+                results.left_out.setdefault(name, {})[row["image_id"]] = reason
+            if remaining == 0:
+                rows = [found for name in plan.names for found in parts.get(name, [])]
+                if rows:
+                    results.frames[row["image_id"]] = to_frame(rows)
+                del results.parts[row["image_id"]]
+                advance(1)
 
-def _measure_model(how: _How, pictures: PictureSet, streams: Path) -> list[PictureResult]:
-    results: list[PictureResult] = []
-    warm = False
-    with progress(f"{how.model.name} on {pictures.name}", len(pictures.rows), "pictures") as advance:
+        waiting: dict[str, int] = {}
         for row in pictures.rows:
-            with test_set.naming(row):
-                reference = pictures.read(row)
-                key, stream = key_of(reference, how.class_weights), streams / f"{reference.image_id}.bli"
-                result = how.work.find(key, stream)
-                if result is None:
-                    if not warm:
-                        how.model.warm_up(reference)
-                        warm = True
-                    result = how.model.measure(reference, how.config.all_qualities, how.class_weights, stream)
-                    how.work.keep(key, result, stream)
-                results.append(result)
-            advance(1)
+            found = {name: kept for name in plan.names if (kept := cache.find(plan.key(name, row))) is not None}
+            rows = {name: [{**one, "image_id": row["image_id"]} for one in kept] for name, (kept, _) in found.items()}
+            known = Measured(rows, found[plan.name][1] if plan.name in found else b"")
+            missing = [name for name in plan.names if name not in found]
+            # A GPU is used by this process alone, while the others have the classical codecs.
+            alone = [name for name in missing if name == plan.name and model.on_gpu]
+            parts = [part for part in (alone, [name for name in missing if name not in alone]) if part]
+            jobs += [(plan.only(part), row) for part in parts]
+            waiting[row["image_id"]] = len(parts)
+            add(row, known, len(parts))
+        for _, row, measured in _done(jobs, model, compute):
+            for name, new in measured.rows.items():
+                of_model = (measured.stream, plan.digest) if name == plan.name else ()
+                cache.keep(plan.key(name, row), new, *of_model)
+            waiting[row["image_id"]] -= 1
+            add(row, measured, waiting[row["image_id"]])
     return results
 
 
-def _write_curves(
-    model: ModelUnderTest,
-    results: Sequence[PictureResult],
-    classical: Sequence[Measurement],
-    metrics: Mapping[str, Any],
-    folder: Path,
-) -> None:
-    names = list(dict.fromkeys(measurement.codec for measurement in classical))
-    curve, beside = model_curve(results), [mean_curve(name, classical) for name in names]
-    write_json(folder / "rd_curve.json", curve.records())
-    write_json(folder / "jpeg.json", beside[0].records())
-    write_json(folder / "classical.json", [record for other in beside for record in other.records()])
-    titles = {name: codec_title(name) for name in names} | {"jpeg": "JPEG (4:2:0)"}
-    titles[model.name] = f"{model.name} ({model.setting})"
-    pictures = f"{len(results)} picture{'s' if len(results) > 1 else ''}"
-    headline = f"{model.name} beside classical codecs, mean over {pictures}"
-    notes = [*metrics["jpeg"]["verdict"], *_bd_rate_notes(metrics.get("bd_rate", {}))]
-    plot_rd([curve], beside, titles, headline, notes, folder / "rd_curve.png")
+def _done(
+    jobs: Sequence[tuple[Plan, ManifestRow]], model: ModelUnderTest, compute: ComputeConfig
+) -> Iterator[tuple[Plan, ManifestRow, Measured]]:
+    """The jobs with what came of them, in any order, done by as many processes as `compute` has."""
+    files = sum(len(job.qualities) * (job.model is not None) + sum(map(len, job.classical.values())) for job, _ in jobs)
+    if (compute.scheduler is None and compute.workers == 1) or files < SMALL:
+        for job, row in jobs:
+            yield job, row, measure_picture(job, row)
+        return
+    from distributed import as_completed
+
+    # Where they are processes of this machine, each has so many threads that none waits for another.
+    threads = max(1, (os.cpu_count() or 1) // compute.workers) if compute.scheduler is None else None
+    with cluster(compute) as client:
+        here = [(job, row) for job, row in jobs if job.model is not None and model.on_gpu]
+        away = [(job, row) for job, row in jobs if job.model is None or not model.on_gpu]
+        tasks = {
+            client.submit(measure_picture, replace(job, threads=threads), row, pure=False): (job, row)
+            for job, row in away
+        }
+        for job, row in here:
+            yield job, row, measure_picture(job, row)
+        for task in as_completed(list(tasks)):
+            job, row = tasks.pop(task)
+            try:
+                measured = task.result()
+            except Exception as error:  # the worker died, of this picture as far as one can tell
+                measured = Measured(left_out=dict.fromkeys(job.names, reason_of(error)))
+            yield job, row, measured
 
 
-def _bd_rate_notes(found: Mapping[str, Any]) -> list[str]:
-    notes = []
-    for metric, title in (("psnr", "PSNR"), ("ms_ssim", "MS-SSIM")):
-        if metric in found:
-            figure, warning = found[metric]["percent"], found[metric]["warning"]
-            rate = "cannot be computed" if figure is None else f"{figure:+.1f} %"
-            notes.append(f"BD-rate against JPEG by {title}: {rate}{f' ({warning})' if warning else ''}.")
-    return notes
+def _joined(results: _Results, pictures: PictureSet, model: str) -> "pd.DataFrame":
+    """One table, in the order of the pictures. Says what was left out; raises StageError where nothing can be compared."""
+    import pandas as pd
+
+    unreadable = results.left_out.get("", {})
+    if unreadable and pictures.name == TEST_SET:
+        image_id, reason = next(iter(unreadable.items()))
+        raise StageError(f"evaluating picture {image_id}: {reason}")
+    for name, found in results.left_out.items():
+        who = f"{name} is left out for" if name else "no codec is given"
+        logger.warning("%s: %s %s: %s", pictures.name, who, _named(list(found)), next(iter(found.values())))
+    lacking = unreadable | results.left_out.get(model, {})
+    if len(lacking) == len(pictures.rows):
+        reason = next(iter(lacking.values()))
+        raise StageError(f"{model} takes none of the {len(lacking)} pictures of {pictures.name}: {reason}")
+    frames = [results.frames[row["image_id"]] for row in pictures.rows if row["image_id"] in results.frames]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _pictures(pictures: PictureSet, frame: "pd.DataFrame", left_out: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Which pictures were measured, which of them are compared, and why the others are not."""
+    compared = set(frame.loc[frame["compared"], "image_id"])
+    exact = list(dict.fromkeys(frame.loc[frame["exact"], "image_id"]))
+    if exact:
+        logger.warning("%s: %s reproduced exactly and counted apart", pictures.name, _named(exact))
+    return {
+        "set": pictures.name,
+        "test_set": test_set.digest([row for row in pictures.rows if row["image_id"] in compared]),
+        "all_pictures": test_set.digest(pictures.rows),
+        "exact": exact,
+        "left_out": {
+            name or "unreadable": {"pictures": list(found), "reason": next(iter(found.values()))}
+            for name, found in left_out.items()
+        },
+        "skipped_files": {reason: len(files) for reason, files in pictures.skipped.items()},
+    }
+
+
+def _named(names: Sequence[str]) -> str:
+    more = ", …" if len(names) > NAMED else ""
+    return f"{len(names)} picture{'s' if len(names) > 1 else ''} ({', '.join(names[:NAMED])}{more})"

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from balle_li.codec.codec import Codec
-from balle_li.datasets.manifest import ManifestRow
-from balle_li.datasets.pictures import exif_orientation
-from balle_li.datasets.results import FIGURES, Outcome, as_shown
-from balle_li.errors import StageError
+from balle_li.data.fiftyone_view import FIGURES, Outcome, as_shown
+from balle_li.data.manifest import ManifestRow
+from balle_li.errors import BalleLiError, StageError
 from balle_li.evaluation import test_set
+from balle_li.evaluation.measurements import HEADLINE, MEASUREMENTS_FILE, OTHER_QUALITY, read_measurements
 from balle_li.files import atomic_path, sha256_file
+from balle_li.image_io import exif_orientation
 from balle_li.progress import progress
 
 LARGEST_MAP = 256
@@ -27,36 +28,33 @@ LARGEST_MAP = 256
 class Evaluation:
     """The evaluate stage's folder and the model that it measured.
 
-    name: the model, and the run if one is named. records: the model's rows of `pictures.parquet`, by image_id.
+    name: the model, and the run if one is named. records: the model's rows of `measurements.parquet`, by image_id.
     """
 
     folder: Path
     codec: Codec
     name: str
-    records: dict[str, list[dict[str, Any]]]
+    records: dict[str, list[dict[Any, Any]]]
 
     @classmethod
     def load(cls, folder: Path, model: Path, run: str = "", device: str = "auto") -> "Evaluation":
         """Raises StageError: nothing was evaluated, or another model than this; BalleLiError: the model is damaged."""
-        import pyarrow.parquet as pq
-
         codec = Codec.load(model, device)
-        try:
-            rows = pq.read_table(folder / "pictures.parquet").to_pylist()
-        except FileNotFoundError:
-            raise StageError(f"{folder} holds no evaluation; run `kedro run --pipeline evaluate` first") from None
-        records: dict[str, list[dict[str, Any]]] = {}
-        for row in rows:
-            if row["codec"] == codec.name:
-                records.setdefault(row["image_id"], []).append(row)
+        if not (folder / MEASUREMENTS_FILE).is_file():
+            raise StageError(f"{folder} holds no evaluation; run `kedro run --pipeline evaluate` first")
+        frame = read_measurements(folder / MEASUREMENTS_FILE)
+        own = frame[(frame["codec"] == codec.name) & frame["kind"].isin([HEADLINE, OTHER_QUALITY])]
+        records: dict[str, list[dict[Any, Any]]] = {
+            str(image_id): rows.to_dict("records") for image_id, rows in own.groupby("image_id")
+        }
         if not records:
             raise StageError(f"{folder} was not made with {model}; run `kedro run --pipeline evaluate` again")
         return cls(folder, codec, f"{codec.name} ({codec.setting}{f', {run}' if run else ''})", records)
 
     def key(self) -> str:
-        """A hash of the figures and of the model: other results have another."""
-        figures = sha256_file(self.folder / "pictures.parquet")
-        return hashlib.sha256(f"{figures} {self.codec.fingerprint.hex()}".encode()).hexdigest()[:16]
+        """A hash of the measurements and of the model: other results have another."""
+        table = sha256_file(self.folder / MEASUREMENTS_FILE)
+        return hashlib.sha256(f"{table} {self.codec.fingerprint.hex()}".encode()).hexdigest()[:16]
 
     def outcomes(self, raw: Path, curated: Path, pictures: Path) -> Iterator[Outcome]:
         """Decode every stream into the folder `pictures`, as PNG; where the streams were not kept, they are made again.
@@ -66,8 +64,10 @@ class Evaluation:
         rows = [row for row in test_set.read_rows(curated) if row["image_id"] in self.records]
         with progress("Decoding for FiftyOne", len(rows), "pictures") as advance:
             for row in rows:
-                with test_set.naming(row):
+                try:
                     yield self._outcome(raw, row, pictures)
+                except BalleLiError as error:
+                    raise StageError(f"decoding picture {row['image_id']}: {error}") from error
                 advance(1)
 
     def _outcome(self, raw: Path, row: ManifestRow, pictures: Path) -> Outcome:
@@ -91,7 +91,10 @@ class Evaluation:
         }
         # A variable-rate model was measured at several rates, the stream has one of them.
         record = min(self.records[image_id], key=lambda record: abs(record["stream_bytes"] - len(stream)))
-        return Outcome(image_id, {name: record[name] for name in FIGURES}, path, shown)
+        values = {
+            name: record[name] if record.get(name) == record.get(name) else None for name in FIGURES if name in record
+        }
+        return Outcome(image_id, values, path, shown)
 
 
 def _over_picture(values: NDArray[np.float32], height: int, width: int, step: int) -> NDArray[np.float32]:

@@ -1,29 +1,37 @@
 """The pictures that models are measured on: the manifest's test split and other folders, read one at a time."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from balle_li.datasets.manifest import ManifestRow, read_manifest
-from balle_li.datasets.pictures import read_picture, upright_size
-from balle_li.errors import BalleLiError, ConfigError, StageError
-from balle_li.evaluation.config import TEST_SET
-from balle_li.evaluation.measurement import Reference
+from balle_li.config import TEST_SET
+from balle_li.data.manifest import ManifestRow, read_manifest
+from balle_li.errors import ConfigError, DatasetError, StageError
+from balle_li.evaluation.measurements import Reference
 from balle_li.files import project_home, sha256_file
+from balle_li.image_io import read_picture, upright_size
+
+LONGEST_ID = 120
+"""Characters of an image_id made from a file's name: streams and examples are named by it."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Pictures by image_id; the paths of `rows` are relative to `root`."""
+    """Pictures by image_id; the paths of `rows` are relative to `root`. `skipped`: a folder's other files, by reason."""
 
     name: str
     root: Path
     rows: list[ManifestRow]
+    skipped: Mapping[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def test_split(cls, raw: Path, curated: Path) -> "PictureSet":
@@ -34,31 +42,40 @@ class PictureSet:
     def folder(cls, name: str, path: str) -> "PictureSet":
         """Every picture below a folder, without labels; a relative path starts at the checkout.
 
-        Raises ConfigError: the folder is missing or holds no pictures. DatasetError: a file is no whole picture.
+        Hidden files (a Mac leaves `._photo.jpg` beside `photo.jpg`), other kinds of files and pictures that cannot be
+        opened are skipped, and a warning counts them. Raises ConfigError: the folder is missing or holds no pictures.
         """
         where = f"params.yaml: evaluate.extra_sets.{name}: {path}"
         root = project_home() / Path(path).expanduser()
         if not root.is_dir():
             raise ConfigError(f"{where} is not a folder; correct it, or take it out")
         suffixes = {*Image.registered_extensions(), ".heic", ".heif"}
-        files = sorted(file for file in root.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
-        if not files:
+        rows: list[ManifestRow] = []
+        skipped: dict[str, list[str]] = {}
+        for file in sorted(file for file in root.rglob("*") if file.is_file()):
+            relative = file.relative_to(root)
+            if any(part.startswith(".") for part in relative.parts):
+                skipped.setdefault("hidden", []).append(_readable(relative))
+            elif file.suffix.lower() not in suffixes:
+                skipped.setdefault("no picture", []).append(_readable(relative))
+            else:
+                try:
+                    rows.append(_row(root, relative))
+                except DatasetError as error:
+                    skipped.setdefault("unreadable", []).append(str(error).replace(str(file), _readable(relative)))
+        if skipped:
+            told = "; ".join(
+                f"{len(files)} {reason} ({files[0]}{', …' * (len(files) > 1)})" for reason, files in skipped.items()
+            )
+            logger.warning("evaluate.extra_sets.%s: files are skipped: %s", name, told)
+        if not rows:
             raise ConfigError(f"{where} holds no pictures; correct it, or take it out")
-        return cls(name, root, sorted((_row(root, file) for file in files), key=lambda row: row["image_id"]))
+        return cls(name, root, sorted(_told_apart(rows), key=lambda row: row["image_id"]), skipped)
 
     @property
     def place(self) -> Path:
-        """Where its report lies in that of the whole evaluation."""
+        """Where its results lie in the folder of the whole evaluation."""
         return Path() if self.name == TEST_SET else Path("sets") / self.name
-
-    @property
-    def digest(self) -> str:
-        """A hash that is equal for equal pictures, whatever their order and boxes."""
-        return digest(self.rows)
-
-    def read(self, row: ManifestRow) -> Reference:
-        """Read one of the pictures. Raises DatasetError naming the file when it cannot be read."""
-        return read_reference(self.root, row)
 
 
 def read_rows(curated: Path) -> list[ManifestRow]:
@@ -69,44 +86,50 @@ def read_rows(curated: Path) -> list[ManifestRow]:
     return rows
 
 
-def digest(rows: list[ManifestRow]) -> str:
+def digest(rows: Sequence[ManifestRow]) -> str:
     """A hash that is equal for equal test pictures, whatever their order and boxes."""
     pictures = sorted((row["image_id"], row["sha256"], row["rotation"]) for row in rows)
     return hashlib.sha256(repr(pictures).encode()).hexdigest()[:16]
 
 
-def read_reference(raw: Path, row: ManifestRow) -> Reference:
+def read_reference(root: Path, row: ManifestRow, class_weights: Mapping[str, float] | None = None) -> Reference:
     """Read a picture of the manifest. Raises DatasetError naming the file when it cannot be read."""
-    path = raw / row["path"]
+    path = root / row["path"]
     pixels = np.asarray(read_picture(path, row["rotation"]))
-    return Reference(row["image_id"], pixels, tuple(row["boxes"]), path.stat().st_size)
+    return Reference(row["image_id"], pixels, path.stat().st_size, tuple(row["boxes"]), class_weights or {})
 
 
-@contextmanager
-def naming(row: ManifestRow) -> Iterator[None]:
-    """Let a failure say which picture it happened to."""
-    try:
-        yield
-    except BalleLiError as error:
-        raise StageError(f"evaluating picture {row['image_id']}: {error}") from error
-    except Exception as error:
-        error.add_note(f"while evaluating picture {row['image_id']} ({row['path']})")
-        raise
-
-
-def _row(root: Path, file: Path) -> ManifestRow:
-    relative = file.relative_to(root)
-    width, height = upright_size(file)
+def _row(root: Path, relative: Path) -> ManifestRow:
+    width, height = upright_size(root / relative)
+    name = "-".join(_readable(relative).split("/")).replace(".", "_")
     return {
-        "image_id": "-".join(relative.parts).replace(".", "_"),
+        "image_id": name if len(name) <= LONGEST_ID else f"{name[: LONGEST_ID - 9]}-{_hash_of(relative.as_posix())}",
         "path": relative.as_posix(),
         "width": width,
         "height": height,
         "rotation": 0.0,
         "split": TEST_SET,
-        "sha256": sha256_file(file),
+        "sha256": sha256_file(root / relative),
         "licence": None,
         "author": None,
         "source_url": None,
         "boxes": [],
     }
+
+
+def _told_apart(rows: list[ManifestRow]) -> Iterator[ManifestRow]:
+    """`a/b.png` and `a-b.png` have one name; a hash of their paths tells them apart."""
+    counts = Counter(row["image_id"] for row in rows)
+    for row in rows:
+        if counts[row["image_id"]] > 1:
+            row["image_id"] += f"-{_hash_of(row['path'])}"
+        yield row
+
+
+def _hash_of(path: str) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+
+
+def _readable(path: Path) -> str:
+    """The path with forward slashes; bytes that are no UTF-8, which tables cannot hold, as escapes."""
+    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")

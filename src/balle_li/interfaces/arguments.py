@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from balle_li.boxes import Box
 from balle_li.codec.options import EncodeOptions
-from balle_li.errors import BalleLiError
+from balle_li.errors import BalleLiError, PictureError
+from balle_li.image_io import read_picture
 
 _SUFFIXES = {"": 1, "k": 1000, "m": 1_000_000}
 _NEUTRAL, _GREY_LEVELS_PER_UNIT = 128, 64
-_TURNED = range(5, 9)  # EXIF orientations that swap width and height
-_ORIENTATION = 0x0112
 
 Corners = tuple[float, float, float, float, float]
 
@@ -30,11 +28,8 @@ class Arguments:
     options: EncodeOptions
     boxes: tuple[Corners, ...] = ()
 
-    def of(self, image: Image.Image) -> EncodeOptions:
-        """The options for a picture. Raises BalleLiError: a box lies outside it."""
-        width, height = image.size
-        if image.getexif().get(_ORIENTATION) in _TURNED:
-            width, height = height, width
+    def of(self, width: int, height: int) -> EncodeOptions:
+        """The options for an upright picture of that size in pixels. Raises BalleLiError: a box lies outside it."""
         return replace(self.options, boxes=[_box(corners, width, height) for corners in self.boxes])
 
 
@@ -90,10 +85,9 @@ def parse_boxes(text: str) -> list[Corners]:
 def read_quality_map(path: str) -> NDArray[np.float32]:
     """A grey picture as an offset of r: 128 changes nothing, 64 grey levels more or less are one unit. Raises BalleLiError."""
     try:
-        with Image.open(path) as image:
-            grey = np.asarray(image.convert("L"), np.float32)
-    except (OSError, ValueError, SyntaxError):
-        raise BalleLiError(f"--quality-map: {path} is not a picture that can be read") from None
+        grey = np.asarray(read_picture(path).convert("L"), np.float32)
+    except PictureError as error:
+        raise BalleLiError(f"--quality-map: {error}") from None
     return (grey - _NEUTRAL) / _GREY_LEVELS_PER_UNIT
 
 

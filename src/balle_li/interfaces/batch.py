@@ -1,23 +1,25 @@
 """Many files at once: from a command's arguments to sources and destinations, and through the codec."""
 
-import io
+import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
-from PIL import Image, UnidentifiedImageError
 
 from balle_li.codec.bitstream import NAMES, Stream
 from balle_li.errors import BalleLiError
-from balle_li.files import write_bytes
+from balle_li.files import printable, write_bytes
+from balle_li.image_io import Picture, encoded, format_of, pictures_in
+from balle_li.interfaces import decoding_codec, default_codec
 from balle_li.interfaces.arguments import Arguments
-from balle_li.interfaces.locate import decoding_codec, default_codec
 from balle_li.interfaces.pillow_plugin import EXTENSION
-from balle_li.latents.sections import Section
+from balle_li.latents import Section
 from balle_li.progress import progress
 from balle_li.quality_map import STEPS, r_to_quality
 
@@ -26,45 +28,53 @@ STANDARD = "-"
 # Streams are read to memory whole; no picture of 2^28 pixels comes near this.
 MAX_STREAM_BYTES = 2**31
 
+NOT_PORTABLE = "on the kind of processor, and with the number of threads, that coded it"
+_NAMED = 3  # of what is skipped in a folder
+
 Job = tuple[str, str]
-Conversion = Callable[[bytes, str], bytes]
+Conversion = Callable[[bytes, str], tuple[bytes, tuple[str, ...]]]
+"""A source's content and the destination's name to the destination's content and, in words, what it leaves out."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """jobs: (source, destination). refused: why sources cannot be done, a line each. skipped: what folders hold besides."""
+
+    jobs: list[Job]
+    refused: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
 
 def run_compress(
     paths: Sequence[str], model: str | None, device: str, workers: int, force: bool, arguments: Arguments
 ) -> int:
     """Compress every source; returns how many failed. Raises typer.BadParameter: the paths make no sense."""
-    Image.init()
-    jobs = plan(paths, set(Image.registered_extensions()) - {EXTENSION}, EXTENSION, lambda suffix: suffix == EXTENSION)
+    found = plan(paths, EXTENSION, _pictures_in, lambda suffix: suffix == EXTENSION)
     codec = default_codec(model, device)
 
-    def convert(data: bytes, destination: str) -> bytes:
-        with Image.open(io.BytesIO(data)) as image:
-            return codec.compress(image, arguments.of(image))
+    def convert(data: bytes, destination: str) -> tuple[bytes, tuple[str, ...]]:
+        picture = Picture.read(data)
+        return codec.compress(picture, arguments.of(*picture.size)), picture.left_out
 
-    return _run(jobs, convert, "Compressing", workers, force)
+    return _run(found, convert, "Compressing", workers, force)
 
 
 def run_decompress(
     paths: Sequence[str], model: str | None, device: str, workers: int, picture_format: str | None, force: bool
 ) -> int:
     """Decompress every source; returns how many failed. Raises typer.BadParameter: paths or format make no sense."""
-    Image.init()
-    by_suffix = Image.registered_extensions()
     suffix = f".{(picture_format or 'png').lower().lstrip('.')}"
-    if by_suffix.get(suffix) not in Image.SAVE:
+    if format_of(suffix) is None:
         raise typer.BadParameter(f"{picture_format} is not a picture format that can be written")
-    jobs = plan(paths, {EXTENSION}, suffix, lambda name: name != EXTENSION and by_suffix.get(name) in Image.SAVE)
+    found = plan(paths, suffix, _streams_in, lambda name: format_of(name) is not None)
 
-    def convert(data: bytes, destination: str) -> bytes:
+    def convert(data: bytes, destination: str) -> tuple[bytes, tuple[str, ...]]:
         image = decoding_codec(data, model, device).decompress(data)
-        chosen = suffix if picture_format or destination == STANDARD else Path(destination).suffix.lower()
-        metadata = {key: image.info[key] for key in ("exif", "icc_profile") if key in image.info}
-        buffer = io.BytesIO()
-        image.save(buffer, by_suffix[chosen], **metadata)
-        return buffer.getvalue()
+        chosen = format_of(suffix if picture_format or destination == STANDARD else Path(destination).suffix)
+        assert chosen is not None
+        return encoded(image, chosen)
 
-    return _run(jobs, convert, "Decompressing", workers, force)
+    return _run(found, convert, "Decompressing", workers, force)
 
 
 def describe_stream(path: str) -> dict[str, Any]:
@@ -76,12 +86,13 @@ def describe_stream(path: str) -> dict[str, Any]:
     quality = None if r is None else _quality(r)
     sections = {NAMES.get(tag, f"unknown {tag}"): len(content) for tag, content in stream.sections.items()}
     return {
-        "file": path,
+        "file": printable(path),
         "width": stream.width,
         "height": stream.height,
         "mode": stream.mode,
         "model": stream.fingerprint.hex(),
         **({} if quality is None else {"quality": quality}),
+        **({"decodes": NOT_PORTABLE} if Section.SYMBOL_CHECKSUM in stream.sections else {}),
         "bytes": len(data),
         "bpp": round(8 * len(data) / (stream.width * stream.height), 4),
         "sections": sections | {"container": len(data) - sum(sections.values())},
@@ -95,91 +106,122 @@ def _quality(r: bytes) -> float | str:
     return round(r_to_quality(int.from_bytes(r, "little", signed=True) / STEPS), 1)
 
 
-def plan(paths: Sequence[str], suffixes: set[str], suffix: str, is_destination: Callable[[str], bool]) -> list[Job]:
+def plan(
+    paths: Sequence[str],
+    suffix: str,
+    files_in: Callable[[Path], tuple[list[Path], list[Path]]],
+    is_destination: Callable[[str], bool],
+) -> Plan:
     """Sources and destinations meant by `SOURCE... [DESTINATION]`, as cp and mv understand them.
 
-    suffixes: of the files to take from folders; suffix: of what is written; is_destination: whether a file may be
-    written under a name with that suffix. Raises typer.BadParameter.
+    suffix: of what is written; files_in: the files to take from a folder, and those to skip; is_destination: whether a file
+    may be written under a name with that suffix. Raises typer.BadParameter.
     """
     *sources, destination = paths if len(paths) > 1 else [*paths, ""]
-    several = len(sources) > 1 or Path(sources[0]).is_dir()
+    several = len(sources) > 1 or os.path.isdir(sources[0])
     if sources[0] == STANDARD and destination in ("", STANDARD):
-        return [(STANDARD, STANDARD)]
-    if STANDARD in sources and (several or Path(destination).is_dir()):
+        return Plan([(STANDARD, STANDARD)])
+    if STANDARD in sources and (several or os.path.isdir(destination)):
         raise typer.BadParameter("standard input goes to one file or to standard output")
     if destination == STANDARD and several:
         raise typer.BadParameter("only one file can go to standard output")
-    to_file = destination not in ("", STANDARD) and not several and not Path(destination).is_dir()
+    to_file = destination not in ("", STANDARD) and not several and not os.path.isdir(destination)
     if to_file and not destination.endswith("/"):
         if not is_destination(Path(destination).suffix.lower()):
             raise typer.BadParameter(
-                f"{destination} cannot be the destination: its name must end in {suffix} or the like"
+                f"{printable(destination)} cannot be the destination: its name must end in {suffix} or the like"
             )
-        return [(sources[0], destination)]
+        return Plan([(sources[0], destination)])
     if destination == STANDARD:
-        return [(sources[0], STANDARD)]
-    if destination and Path(destination).is_file():
-        raise typer.BadParameter(f"{destination}, the last path, is where to write, so it must be a folder")
-    jobs = [
-        (str(file), str((Path(destination) / file.relative_to(base) if destination else file).with_suffix(suffix)))
-        for source in sources
-        for file, base in _files(Path(source), suffixes)
-    ]
-    _refuse_collisions(jobs)
-    return jobs
+        return Plan([(sources[0], STANDARD)])
+    if os.path.isfile(destination):
+        raise typer.BadParameter(f"{printable(destination)}, the last path, is where to write, so it must be a folder")
+    found: dict[Path, Path] = {}
+    skipped: list[str] = []
+    for source in map(Path, dict.fromkeys(sources)):
+        is_folder = os.path.isdir(source)
+        files, others = files_in(source) if is_folder else ([source], [])
+        if not files:
+            raise typer.BadParameter(
+                f"{printable(source)} holds nothing to {'compress' if suffix == EXTENSION else 'decompress'}"
+            )
+        base = source if is_folder else source.parent
+        found |= {file: Path(destination) / file.relative_to(base) if destination else file for file in files}
+        skipped += [printable(file.relative_to(base)) for file in others]
+    return _apart(found, suffix, tuple(skipped))
 
 
-def _files(source: Path, suffixes: set[str]) -> Iterator[tuple[Path, Path]]:
-    """The files meant by a source, each with the folder that its destination is relative to."""
-    if not source.is_dir():
-        yield source, source.parent
-        return
-    found = sorted(file for file in source.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
-    if not found:
-        raise typer.BadParameter(
-            f"{source} holds no {'pictures' if len(suffixes) > 1 else next(iter(suffixes)) + ' files'}"
-        )
-    for file in found:
-        yield file, source
+def _pictures_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    pictures, others = pictures_in(folder)
+    return pictures, [file for file in others if file.suffix.lower() != EXTENSION]
 
 
-def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    taken: dict[str, str] = {}
-    for source, destination in jobs:
-        if destination in taken:
-            raise typer.BadParameter(f"{taken[destination]} and {source} would both be written to {destination}")
-        taken[destination] = source
+def _streams_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    return pictures_in(folder, {EXTENSION})[0], []
 
 
-def _run(jobs: Sequence[Job], convert: Conversion, description: str, workers: int, force: bool) -> int:
+def _apart(found: dict[Path, Path], suffix: str, skipped: tuple[str, ...]) -> Plan:
+    """Jobs with one destination each.
+
+    Where two sources differ in their suffix alone, it stays: `a.jpg` and `a.png` go to `a.jpg.bli` and `a.png.bli`. Of those
+    that cannot be told apart even so, from several folders into one, the first is done.
+    """
+    of_one_name = Counter(place.with_suffix(suffix) for place in found.values())
+    sources: dict[Path, Path] = {}
+    refused = []
+    for source, place in found.items():
+        short = place.with_suffix(suffix)
+        destination = short if of_one_name[short] == 1 else place.with_name(place.name + suffix)
+        first = sources.setdefault(destination, source)
+        if first != source:
+            refused.append(
+                f"{printable(source)}: {printable(first)} goes to {printable(destination)} too; give it another folder"
+            )
+    jobs = [(str(source), str(destination)) for destination, source in sources.items()]
+    return Plan(jobs, tuple(refused), skipped)
+
+
+def _run(plan: Plan, convert: Conversion, description: str, workers: int, force: bool) -> int:
     """Do every job; complain on stderr of those that fail, and return their number."""
 
-    def work(source: str, destination: str) -> None:
+    def work(source: str, destination: str) -> tuple[str, ...]:
         with _named(source):
-            if destination != STANDARD and Path(destination).exists() and not force:
-                raise BalleLiError(f"{destination} exists; --force overwrites it")
-            data = convert(_read(source), destination)
+            if destination != STANDARD and os.path.exists(destination) and not force:
+                raise BalleLiError(f"{printable(destination)} exists; --force overwrites it")
+            data, left_out = convert(_read(source), destination)
             if destination == STANDARD:
                 sys.stdout.buffer.write(data)
                 sys.stdout.buffer.flush()
             else:
                 write_bytes(destination, data)
+            return left_out
 
-    failed = 0
-    with ThreadPoolExecutor(workers) as pool, _progress(description, len(jobs)) as advance:
+    for line in (*plan.refused, *_skipping(plan.skipped)):
+        typer.echo(f"balle-li: {line}", err=True)
+    failed = len(plan.refused)
+    with ThreadPoolExecutor(workers) as pool, _progress(description, len(plan.jobs)) as advance:
         try:
-            for future in as_completed([pool.submit(work, *job) for job in jobs]):
+            sources = {pool.submit(work, *job): job[0] for job in plan.jobs}
+            for future in as_completed(sources):
                 error = future.exception()
                 if isinstance(error, BalleLiError):
                     typer.echo(f"balle-li: {error}", err=True)
                     failed += 1
-                elif error is not None:
-                    raise error
+                else:
+                    for what in future.result():
+                        typer.echo(f"balle-li: {printable(sources[future])}: {what}", err=True)
                 advance(1)
         except BaseException:  # Ctrl-C too: finish the pictures in work, begin no other
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return failed
+
+
+def _skipping(skipped: Sequence[str]) -> Iterator[str]:
+    if skipped:
+        more = "" if len(skipped) <= _NAMED else f" and {len(skipped) - _NAMED} more"
+        files = "1 file that is no picture" if len(skipped) == 1 else f"{len(skipped)} files that are no pictures"
+        yield f"skipping {files}: {', '.join(skipped[:_NAMED])}{more}"
 
 
 @contextmanager
@@ -193,20 +235,18 @@ def _progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def _named(source: str) -> Iterator[None]:
-    """Turn what reading, decoding or writing a file can raise into a BalleLiError that names the file."""
-    name = "standard input" if source == STANDARD else source
+    """Turn whatever one picture can make fail into a BalleLiError that names it: the others go on."""
+    name = "standard input" if source == STANDARD else printable(source)
     try:
         yield
     except BalleLiError as error:
         raise type(error)(f"{name}: {error}") from error
-    except UnidentifiedImageError:
-        raise BalleLiError(f"{name}: not a picture in a format that Pillow knows") from None
-    except Image.DecompressionBombError:
-        raise BalleLiError(f"{name}: more than 2^28 pixels; cut the picture") from None
+    except MemoryError:
+        raise BalleLiError(f"{name}: the picture does not fit into memory; cut it") from None
     except OSError as error:
         raise BalleLiError(f"{name}: {error.strerror or error}") from error
-    except (SyntaxError, ValueError, EOFError) as error:  # Pillow's decoders raise these for broken files
-        raise BalleLiError(f"{name}: the picture is damaged ({error})") from error
+    except Exception as error:
+        raise BalleLiError(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def _read(source: str) -> bytes:

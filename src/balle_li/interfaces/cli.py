@@ -1,18 +1,20 @@
-"""The command `balle-li`: compress, decompress, info, models."""
+"""The command `balle-li`: compress, decompress, info, models, demo."""
 
 import json
+import os
 import sys
 from typing import Annotated, Any
 
 import typer
 
+from balle_li import __version__
 from balle_li.errors import BalleLiError
+from balle_li.progress import silent
 
 app = typer.Typer(
     name="balle-li",
-    help="Compress pictures to .bli files with a trained model, and back.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -36,6 +38,28 @@ Model = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, gpu, or a torch device such as cuda:1.")]
 Workers = Annotated[int, typer.Option(min=1, help="Pictures in work at once.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "-o", "--output", metavar="DESTINATION", help="Where to write, in place of a last path.", show_default=False
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"balle-li {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Compress pictures to .bli files with a trained model, and back."""
 
 
 @app.command()
@@ -53,7 +77,7 @@ def compress(
     boxes: Annotated[
         list[str] | None,
         typer.Option(
-            help="A region that counts more, x0,y0,x1,y1[,weight], in pixels, or as shares of the picture where none "
+            help="A region that counts more, x0,y0,x1,y1[,weight], in pixels, or as fractions of the picture where none "
             "exceeds 1; or a JSON file with a list of them. Several times if need be.",
             show_default=False,
         ),
@@ -71,15 +95,20 @@ def compress(
     model: Model = None,
     device: Device = "auto",
     workers: Workers = 1,
-    strip: Annotated[bool, typer.Option("--strip", help="Leave out ICC profile and EXIF.")] = False,
+    strip: Annotated[bool, typer.Option("--strip", help="Leave out ICC profile, EXIF, XMP and resolution.")] = False,
     force: Force = False,
+    output: Output = None,
+    quiet: Quiet = False,
 ) -> None:
     """Compress pictures to .bli files."""
     from balle_li.interfaces.arguments import read_arguments
     from balle_li.interfaces.batch import run_compress
 
     arguments = read_arguments(quality, target_bpp, target_size, boxes or [], quality_map, effort, strip)
-    _finish(run_compress(paths, model, device, workers, force, arguments))
+    paths = paths if output is None else [*paths, output]
+    with silent(quiet):
+        failed = run_compress(paths, model, device, workers, force, arguments)
+    _finish(failed)
 
 
 @app.command()
@@ -96,11 +125,16 @@ def decompress(
         ),
     ] = None,
     force: Force = False,
+    output: Output = None,
+    quiet: Quiet = False,
 ) -> None:
     """Decompress .bli files to pictures."""
     from balle_li.interfaces.batch import run_decompress
 
-    _finish(run_decompress(paths, model, device, workers, format, force))
+    paths = paths if output is None else [*paths, output]
+    with silent(quiet):
+        failed = run_decompress(paths, model, device, workers, format, force)
+    _finish(failed)
 
 
 @app.command()
@@ -137,7 +171,7 @@ def models(
 ) -> None:
     """Show models: their name, fingerprint and size."""
     from balle_li.codec.model_folder import ModelFolder
-    from balle_li.interfaces.locate import model_folder
+    from balle_li.interfaces import model_folder
 
     failed = 0
     addresses: list[str | None] = [*names] if names else [None]
@@ -151,9 +185,27 @@ def models(
             continue
         facts: dict[str, Any] = {"folder": str(folder), "fingerprint": model.fingerprint.hex()}
         facts |= model.description["model"] | model.trained_for | {"downsampling": model.model.downsampling}
+        facts["portable"] = model.model.latent_codec.portable
         facts["parameters"] = sum(weight.numel() for weight in model.model.parameters())
         typer.echo(json.dumps(facts) if as_json else "\n".join(f"{key:12} {value}" for key, value in facts.items()))
     _finish(failed)
+
+
+@app.command()
+def demo(
+    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Default: the first free one from 7860 on.", show_default=False)
+    ] = None,
+    model: Model = None,
+    device: Device = "auto",
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+) -> None:
+    """Open a page on this machine where you compress your own photograph. Needs the extra: pip install 'balle-li[demo]'."""
+    from balle_li.demo.page import serve
+    from balle_li.interfaces import VARIABLE, model_folder
+
+    serve(model_folder(model) if model or os.environ.get(VARIABLE) else None, host, port, device, browser)
 
 
 def main() -> None:
@@ -162,7 +214,7 @@ def main() -> None:
 
     from balle_li.codec.bitstream import MAX_PIXELS
 
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses twice as many
     try:
         app()
     except BalleLiError as error:

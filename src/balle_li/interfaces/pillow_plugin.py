@@ -1,18 +1,20 @@
 """Pillow reads and writes .bli files: `Image.open("photo.bli")`, `image.save("photo.bli")`.
 
-Saving uses the default model (`locate.py`), or another as `model=folder`; it takes `device`, `exif` and `icc_profile`, and
-the fields of `EncodeOptions`: `quality`, `boxes`, `quality_map`, `target_bytes`, `target_bpp`, `effort`, `strip`.
-Registering costs next to nothing; torch is imported when a picture is first decoded or saved.
+Saving uses the default model (`interfaces/__init__.py`), or another as `model=folder`; it takes `device`, `exif`,
+`icc_profile`, `xmp` and `dpi`, and the fields of `EncodeOptions`: `quality`, `boxes`, `quality_map`, `target_bytes`,
+`target_bpp`, `effort`, `strip`.
+`import balle_li` registers it; this file is imported with the first .bli file, torch when a picture is first decoded or saved.
 """
 
 import dataclasses
 from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from balle_li.codec.bitstream import MAGIC, Stream
-from balle_li.interfaces.locate import decoding_codec, default_codec
+from balle_li.codec.bitstream import Stream, unpack_metadata
+from balle_li.errors import BalleLiError, BitstreamError
+from balle_li.interfaces import decoding_codec, default_codec
 
 if TYPE_CHECKING:
     from balle_li.codec.options import EncodeOptions
@@ -21,10 +23,14 @@ FORMAT = "BLI"
 EXTENSION = ".bli"
 
 
-class BliImageFile(ImageFile.ImageFile):
-    """A .bli file: its size and mode are known on opening, its pixels decoded on first use.
+class BliFileError(BitstreamError, UnidentifiedImageError):
+    """A .bli file that cannot be opened or decoded; an OSError too, as Pillow's users expect of a bad file."""
 
-    Raises BitstreamError on opening a damaged stream, and on loading one of another model.
+
+class BliImageFile(ImageFile.ImageFile):
+    """A .bli file: its size, mode and metadata are known on opening, its pixels decoded on first use.
+
+    Raises BliFileError on opening a damaged stream, and on loading one whose model is not there.
     """
 
     format = FORMAT
@@ -33,13 +39,19 @@ class BliImageFile(ImageFile.ImageFile):
     def _open(self) -> None:
         assert self.fp is not None
         self._data = self.fp.read()
-        stream = Stream.unpack(self._data)
+        try:
+            stream = Stream.unpack(self._data)
+            self.info.update((key, value) for key, value in unpack_metadata(stream.sections).info().items())
+        except BitstreamError as error:
+            raise BliFileError(str(error)) from None
         self._size, self._mode = (stream.width, stream.height), stream.mode
 
     def load(self) -> Any:
         if self._im is None:
-            decoded = decoding_codec(self._data).decompress(self._data)
-            self.info.update(decoded.info)
+            try:
+                decoded = decoding_codec(self._data).decompress(self._data)
+            except BalleLiError as error:
+                raise BliFileError(str(error)) from error
             self.im, self._data = decoded.im, b""
             if self.fp is not None and self._exclusive_fp:
                 self.fp.close()
@@ -47,21 +59,10 @@ class BliImageFile(ImageFile.ImageFile):
         return Image.Image.load(self)
 
 
-def register() -> None:
-    """Teach Pillow the format. Calling it again changes nothing."""
-    Image.register_open(FORMAT, BliImageFile, _accept)
-    Image.register_save(FORMAT, _save)
-    Image.register_extension(FORMAT, EXTENSION)
-    Image.register_mime(FORMAT, "image/x-balle-li")
-
-
-def _accept(prefix: bytes) -> bool:
-    return prefix.startswith(MAGIC)
-
-
-def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+def save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    """What `image.save("photo.bli")` does. Raises BalleLiError as the codec does."""
     options = getattr(image, "encoderinfo", {})
-    metadata = {key: options[key] for key in ("exif", "icc_profile") if key in options}
+    metadata = {key: options[key] for key in ("exif", "icc_profile", "xmp", "dpi") if key in options}
     if metadata:
         image = image.copy()
         image.info |= {

@@ -1,25 +1,26 @@
-"""What every way of coding latents offers to a model, to training, and to the codec."""
+"""The interface of latent codecs, as models, training and the codec use it; rounding, and its replacements in training."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from balle_li.latents.entropy_coder import EntropyCoder
-from balle_li.latents.sections import Sections
-from balle_li.latents.tables import MAX_ABSOLUTE_SYMBOL
+from balle_li.latents import Sections
+from balle_li.latents.entropy_coder import MAX_ABSOLUTE_SYMBOL, EntropyCoder
 from balle_li.quality_map import Levels
 
 Floats = NDArray[np.float32]
 
 
 class LatentOutput(NamedTuple):
-    """y_hat: what g_s is given; likelihoods: of every coded latent by its name, fp32; importance: `(B, 1, h, w)` in [0, 1],
-    the share of the bits that the prior expects at each place, None where it expects the same everywhere."""
+    """y_hat: the input of g_s; likelihoods: of every coded latent by its name, fp32; importance: `(B, 1, h, w)` in [0, 1],
+    the fraction of the bits that the prior expects at each place, None where it expects the same everywhere."""
 
     y_hat: Tensor
     likelihoods: dict[str, Tensor]
@@ -64,8 +65,7 @@ class Prepared:
         return rounded(np.where(self.coded, self.residual, 0))
 
     def part(self, rows: slice, columns: slice) -> "Prepared":
-        """A window of it, without z; it starts at an even row and column, so that its halves are those of the whole."""
-        assert rows.start % 2 == columns.start % 2 == 0
+        """A window of it, without z. It must start at multiples of the codec's `alignment`."""
         window = (slice(None), rows, columns)
         return Prepared(
             np.ascontiguousarray(self.residual[window]),
@@ -80,7 +80,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Decoded:
-    """symbols: int16 (C, rows, columns), as coded; values: float32 of that shape, what g_s is given."""
+    """symbols: int16 (C, rows, columns), as coded; values: float32 of that shape, the input of g_s."""
 
     symbols: NDArray[np.int16]
     values: Floats
@@ -96,6 +96,18 @@ class LatentCodec(nn.Module, ABC):
 
     variable_rate = False
     """Whether it codes by a quality map r, so that one model has every rate."""
+
+    multiple = 1
+    """Rows and columns of the latents are multiples of this."""
+
+    alignment = 1
+    """A window of latents that starts at multiples of this is coded in the same order as the whole."""
+
+    portable = True
+    """Whether a stream decodes on every machine, whatever its processor and its number of threads."""
+
+    adaptable = True
+    """Whether latents can be adapted to one picture (`balle_li.codec.effort`), by `requantized` and the tables of `coder`."""
 
     noisy_decoder = False
     """While training: whether the decoder gets noise in place of rounded latents, where the codec leaves a choice."""
@@ -119,14 +131,18 @@ class LatentCodec(nn.Module, ABC):
     def set_tables(self, tables: Mapping[str, Tensor]) -> None:
         """Code with these tables from now on. Raises BalleLiError: they are incomplete or do not fit the model."""
 
+    def decoding_weights(self) -> dict[str, Tensor]:
+        """The weights of its own state that decoding needs beside the tables."""
+        return {}
+
     @abstractmethod
     def prepare(self, y: Floats, r: Levels | None) -> Prepared:
-        """What there is to code of y (C, rows, columns); r: levels (rows, columns), None for codecs of one rate."""
+        """Prepare y (C, rows, columns) for rounding; r: levels (rows, columns), None for codecs of one rate."""
 
     @abstractmethod
     def requantized(self, prepared: Prepared, values: Floats) -> Prepared:
-        """What there is to code when residual + mean is `values`, (C, rows, columns); the nearest symbols of one half of them
-        may move mean and table of the other."""
+        """Prepare again, for residual + mean = `values` (C, rows, columns); the nearest symbols of those that are coded
+        first may move mean and table of the others."""
 
     @abstractmethod
     def encode(self, prepared: Prepared) -> Sections:
@@ -138,7 +154,7 @@ class LatentCodec(nn.Module, ABC):
 
     @abstractmethod
     def bits(self, prepared: Prepared) -> Floats:
-        """What each position costs by the tables, (rows, columns)."""
+        """Bits of each position by the tables, (rows, columns)."""
 
     def importance(self, prepared: Prepared) -> Floats | None:
         """As `LatentOutput.importance`, (rows, columns)."""
@@ -148,3 +164,43 @@ class LatentCodec(nn.Module, ABC):
 def rounded(values: Floats) -> NDArray[np.int16]:
     """The nearest whole numbers, clipped to what a stream can hold."""
     return np.rint(values).clip(-MAX_ABSOLUTE_SYMBOL, MAX_ABSOLUTE_SYMBOL).astype(np.int16)
+
+
+class UniformNoise(nn.Module):
+    """The additive-noise proxy: noise in [−½, ½], drawn so that several processes together draw what one would.
+
+    process: (rank, processes), the process takes its part of the batch.
+    """
+
+    process: tuple[int, int] = (0, 1)
+
+    def forward(self, like: Tensor) -> Tensor:
+        """Noise, fp32, of the shape of `like` `(B, …)`."""
+        rank, processes = self.process
+        batch, *rest = like.shape
+        noise = torch.empty(processes * batch, *rest, device=like.device).uniform_(-0.5, 0.5)
+        return noise[rank * batch : (rank + 1) * batch]
+
+
+def straight_through(values: Tensor) -> Tensor:
+    """`values` rounded; the gradient passes as if they were not."""
+    return values + (torch.round(values) - values).detach()
+
+
+def bounded(values: Tensor, low: float, high: float = math.inf) -> Tensor:
+    """`values` clamped to [low, high]. Outside, only gradients that lead back inside pass."""
+    clamped: Tensor = _Clamp.apply(values, low, high)
+    return clamped
+
+
+class _Clamp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, values: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(values < low, values > high)
+        return values.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        below, above = ctx.saved_tensors  # type: ignore[attr-defined]
+        leads_out = (below & (gradient > 0)) | (above & (gradient < 0))
+        return gradient.masked_fill(leads_out, 0), None, None

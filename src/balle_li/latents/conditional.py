@@ -1,6 +1,7 @@
-"""Latents coded with a table each, chosen by a hyper-latent, a quality map and what is decoded around them."""
+"""Latents whose mean and table are predicted from a hyper-latent, a quality map and their decoded neighbours."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,89 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from balle_li.errors import BalleLiError
-from balle_li.latents.base import Decoded, EntropyParameters, Floats, LatentCodec, LatentOutput, Prepared, rounded
-from balle_li.latents.entropy_coder import Decoder, EntropyCoder
+from balle_li.latents import Section, Sections, needed, present
+from balle_li.latents.base import (
+    Decoded,
+    EntropyParameters,
+    Floats,
+    LatentCodec,
+    LatentOutput,
+    Prepared,
+    bounded,
+    rounded,
+    straight_through,
+)
+from balle_li.latents.entropy_coder import Decoder, EntropyCoder, Tables
 from balle_li.latents.factorized import FactorizedPrior, factorized_coder
-from balle_li.latents.gaussian import SCALES, BoundedIndex, GaussianConditional, empirical_tables, gaussian_tables
+from balle_li.latents.gaussian import SCALES, ByScale, GaussianConditional, empirical_tables, gaussian_tables
 from balle_li.latents.integer_network import FRACTION, FRACTION_BITS, LIMIT, IntegerNetwork, integer_tensors
-from balle_li.latents.noise import straight_through
-from balle_li.latents.sections import Section, Sections, needed, present
-from balle_li.latents.tables import Tables
 from balle_li.quality_map import STEPS, Levels, pack_levels, unpack_levels
 from balle_li.tiling import inputs_of, tiles, within
 
 _TILE = 128  # latents; even
+PLANES = 2
+"""Channels that tell h_c which neighbours are decoded: one for the finest grid, one for all others."""
+_CENTRES, _EDGES = ((1, 1),), ((0, 1), (1, 0))
+_View = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Positions that are coded together, on the grid of every `stride`-th row and column.
+
+    offsets: 0 or 1, the first row and column of each part of them; every second one follows. has_context: whether their
+    neighbours are coded before: the four corners of a centre (1, 1), or the four sides of an edge (0, 1) or (1, 0).
+    """
+
+    stride: int
+    offsets: tuple[tuple[int, int], ...]
+    has_context: bool
+
+    @property
+    def grid(self) -> _View:
+        """Indexes the step's grid in latents (C, rows, columns)."""
+        every = slice(None, None, self.stride)
+        return slice(None), every, every
+
+    def parts(self, rows: int, columns: int) -> list[tuple[tuple[int, int], _View]]:
+        """The offsets that lie in latents (C, rows, columns), each with what indexes its positions there."""
+        found: list[tuple[tuple[int, int], _View]] = []
+        for row, column in self.offsets:
+            if row * self.stride < rows and column * self.stride < columns:
+                down, across = (slice(first * self.stride, None, 2 * self.stride) for first in (row, column))
+                found.append(((row, column), (slice(None), down, across)))
+        return found
+
+    def targets(self, rows: int, columns: int) -> NDArray[np.bool_]:
+        """Where this step codes, on its grid of latents (C, rows, columns)."""
+        targets = np.zeros((-(-rows // self.stride), -(-columns // self.stride)), bool)
+        for row, column in self.offsets:
+            targets[row::2, column::2] = True
+        return targets
+
+    def planes(self, rows: int, columns: int) -> Tensor:
+        """What is decoded before a step with context, `(PLANES, h, w)` of 0 and 1 on its grid."""
+        planes = torch.zeros(PLANES, -(-rows // self.stride), -(-columns // self.stride))
+        plane = planes[0 if self.stride == 1 else 1]
+        plane[::2, ::2] = 1
+        if self.offsets != _CENTRES:
+            plane[1::2, 1::2] = 1
+        return planes
+
+
+def coding_order(levels: int) -> list[Step]:
+    """The steps, which code every position once. levels = 0: a checkerboard, the even half first.
+
+    Else every 2^levels-th row and column comes first. Each level halves the distance: the centres of the decoded squares,
+    then the edges between them. What is smooth costs bits on the coarse grid alone. The halves are those of He et al.
+    (2021), "Checkerboard context model for efficient learned image compression".
+    """
+    if levels == 0:
+        return [Step(1, ((0, 0), (1, 1)), False), Step(1, _EDGES, True)]
+    order = [Step(2 ** (levels - 1), ((0, 0),), False)]
+    for level in reversed(range(levels)):
+        order += [Step(2**level, _CENTRES, True), Step(2**level, _EDGES, True)]
+    return order
 
 
 class ConditionalLatents(LatentCodec):
@@ -29,17 +101,18 @@ class ConditionalLatents(LatentCodec):
 
         r, z = h_a(u, r)             coded first: r as it is, z with the factorized `prior`
         mean, index = h_s(z, r)      whole-number arithmetic, the same on every machine
-        mean, index += h_c(…)        in the second half of a checkerboard, by what is decoded of the first
+        mean, index += h_c(…)        of the decoded neighbours, step by step (`coding_order`)
         y_hat = (symbol + mean) · exp(decoder_gain · r)
 
     z gives every latent a mean and a scale: the hyperprior of Ballé et al. (2018) and Minnen et al. (2018). The gains are
     those of Cui et al. (2021), "Asymmetric gained deep image compression", with one learned slope a channel for a continuous
-    r. The halves are those of He et al. (2021), "Checkerboard context model for efficient learned image compression". A
-    scale index of 0, the narrowest, is not coded at all: its symbol is 0.
+    r. A scale index of 0, the narrowest, is not coded at all: its symbol is 0.
 
     h_a: `(B, M + 1, 2h, 2w)` to `(B, Cz, h, w)`. h_s: `(B, Cz + 4, h, w)`, r's four values under each of its inputs as four
-    channels, to mean and index `(B, 2M, 2h, 2w)`. h_c: symbols of the first Cc channels `(B, Cc, h, w)` to what it adds,
-    `(B, 2M, h, w)`. h_s and h_c are convolutions and ReLU. first_gain: encoder_gain at the start, decoder_gain its opposite.
+    channels, to mean and index `(B, 2M, 2h, 2w)`. h_c: `(B, Cc, 2h + 1, 2w + 1)`, what the first Cc channels are decoded to
+    less the mean of h_s, and 0 where they are not decoded yet, with PLANES channels more where `levels` is above 0; to what
+    it adds at every second row and column, `(B, 2M, h, w)`. h_s and h_c are convolutions and ReLU; the first of h_c is 3×3
+    with stride 2 and no padding. first_gain: encoder_gain at the start, decoder_gain its opposite. levels: of `coding_order`.
     """
 
     variable_rate = True
@@ -52,10 +125,13 @@ class ConditionalLatents(LatentCodec):
         h_s: nn.Sequential,
         h_c: nn.Sequential,
         first_gain: float,
+        levels: int = 0,
     ) -> None:
         super().__init__()
         self.h_a, self.prior, self.h_s, self.h_c = h_a, prior, h_s, h_c
-        self.context_channels = int(h_c[0].in_channels)  # type: ignore[arg-type]
+        self.levels, self.order, self.alignment = levels, coding_order(levels), 2 ** max(1, levels)
+        planes = PLANES if levels else 0
+        self.context_channels = int(h_c[0].in_channels) - planes  # type: ignore[arg-type]
         self.gaussian = GaussianConditional()
         self.encoder_gain = nn.Parameter(torch.full((M,), first_gain))
         self.decoder_gain = nn.Parameter(torch.full((M,), -first_gain))
@@ -85,11 +161,28 @@ class ConditionalLatents(LatentCodec):
 
     def _with_context(self, u: Tensor, mean: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """mean and index with what h_c adds to them, the index within the table. All `(B, M, h, w)`."""
-        height, width = u.shape[2:]
-        second = second_half(height, width, u.device)
-        symbols = straight_through((u - mean)[:, : self.context_channels])
-        more_mean, more_index = (self.h_c(symbols * ~second) * second).chunk(2, dim=1)
-        return mean + more_mean, BoundedIndex.apply(index + more_index)
+        size = u.shape[2:]
+        mean, index = mean.clone(), index.clone()
+        deviations = torch.zeros_like(u[:, : self.context_channels])  # of decoded values from the mean of h_s
+        for step in self.order:
+            entering = self._context(deviations[:, *step.grid], step, *size) if step.has_context else None
+            for (row, column), view in step.parts(*size):
+                at = slice(None), *view
+                fresh = torch.zeros_like(deviations[at])
+                if entering is not None:
+                    more_mean, more_index = self.h_c(entering[:, :, row:, column:]).chunk(2, dim=1)
+                    mean[at] += more_mean
+                    index[at] += more_index
+                    fresh = more_mean[:, : self.context_channels]
+                deviations[at] = fresh + straight_through((u[at] - mean[at])[:, : self.context_channels])
+        return mean, bounded(index, 0, SCALES - 1)
+
+    def _context(self, deviations: Tensor, step: Step, rows: int, columns: int) -> Tensor:
+        """What h_c is given: `(B, Cc, h, w)` on the step's grid, with levels the planes, and a border of 0 all around."""
+        if self.levels:
+            planes = step.planes(rows, columns).to(deviations)
+            deviations = torch.cat((deviations, planes.expand(len(deviations), -1, -1, -1)), dim=1)
+        return F.pad(deviations, (1, 1, 1, 1))
 
     # The end of training: whole numbers.
 
@@ -137,8 +230,10 @@ class ConditionalLatents(LatentCodec):
     def encode(self, prepared: Prepared) -> Sections:
         assert prepared.r is not None and prepared.z is not None
         z_coded, z_escaped = self._z_coder.encode(prepared.z.reshape(len(prepared.z), -1))
-        symbols = prepared.symbols()
-        groups = (_ByScale(prepared.table, half).groups(symbols) for half in _halves(*prepared.r.shape))
+        symbols, size = prepared.symbols(), prepared.r.shape
+        groups = (
+            ByScale(prepared.table[step.grid], step.targets(*size)).groups(symbols[step.grid]) for step in self.order
+        )
         coded, escaped = self.coder.encode(*groups)
         first: Sections = {Section.QUALITY_MAP: pack_levels(prepared.r), Section.HYPER_LATENTS: z_coded}
         escapes = present({Section.HYPER_LATENTS_ESCAPED: z_escaped, Section.LATENTS_ESCAPED: escaped})
@@ -149,20 +244,19 @@ class ConditionalLatents(LatentCodec):
         height, width = -(-rows // 2), -(-columns // 2)
         z_coded, z_escaped = needed(sections, Section.HYPER_LATENTS), sections.get(Section.HYPER_LATENTS_ESCAPED, b"")
         z = np.stack(self._z_coder.decode(z_coded, z_escaped, height * width)).reshape(-1, height, width)
-        parameters = self._prior(z, r)
         decoder = Decoder(self.coder, needed(sections, Section.LATENTS), sections.get(Section.LATENTS_ESCAPED, b""))
-        symbols = np.zeros(parameters.mean.shape, np.int16)
-        for number, half in enumerate(_halves(rows, columns)):
-            if number == 1:
-                parameters = self._prior_of_second_half(parameters, symbols)
-            order = _ByScale(_table(parameters), half)
-            symbols += order.scattered(decoder.part(order.counts))
+
+        def decoded(step: Step, parameters: EntropyParameters) -> NDArray[np.int16]:
+            order = ByScale(_table(parameters), step.targets(rows, columns))
+            return order.scattered(decoder.part(order.counts))
+
+        parameters, symbols = self._in_order(self._prior(z, r), decoded)
         decoder.finish()
         return Decoded(symbols, (symbols + parameters.mean) * _numpy_gain(self._decoding_gain, r))
 
     def bits(self, prepared: Prepared) -> Floats:
         assert prepared.z is not None
-        order = _ByScale(prepared.table, None)
+        order = ByScale(prepared.table, None)
         bits = order.scattered(self.coder.bits(order.groups(prepared.symbols()))).sum(axis=0)
         z_bits = np.sum(self._z_coder.bits(prepared.z.reshape(len(prepared.z), -1)), axis=0)
         shared = z_bits.reshape(prepared.z.shape[1:]).repeat(2, axis=0).repeat(2, axis=1) / 4
@@ -174,11 +268,34 @@ class ConditionalLatents(LatentCodec):
     def _prepared(
         self, u: Floats, gain: Floats, r: Levels, z: NDArray[np.int16] | None, prior: EntropyParameters
     ) -> Prepared:
-        def prepared(parameters: EntropyParameters) -> Prepared:
-            table = _table(parameters)
-            return Prepared(u - parameters.mean, parameters.mean, gain, table, table > 0, r, z, prior)
+        def rounded_to(step: Step, parameters: EntropyParameters) -> NDArray[np.int16]:
+            coded = (_table(parameters) > 0) & step.targets(*r.shape)
+            return rounded(np.where(coded, u[step.grid] - parameters.mean, 0))
 
-        return prepared(self._prior_of_second_half(prior, prepared(prior).symbols()))
+        parameters, _ = self._in_order(prior, rounded_to)
+        table = _table(parameters)
+        return Prepared(u - parameters.mean, parameters.mean, gain, table, table > 0, r, z, prior)
+
+    def _in_order(
+        self, prior: EntropyParameters, code: Callable[[Step, EntropyParameters], NDArray[np.int16]]
+    ) -> tuple[EntropyParameters, NDArray[np.int16]]:
+        """`prior` with what h_c adds to it, and the symbols (M, rows, columns), one step of the order after the other.
+
+        code: given a step and the parameters on its grid, the symbols there, 0 where the step codes nothing.
+        """
+        _, *size = prior.mean.shape
+        made = EntropyParameters(prior.mean.copy(), prior.index.copy())
+        symbols = np.zeros(prior.mean.shape, np.int16)
+        deviations = np.zeros((self.context_channels, *size), np.float32)
+        for step in self.order:
+            if step.has_context:
+                self._add_context(made, deviations, step)
+            fresh = code(step, made.part(*step.grid[1:]))
+            symbols[step.grid] += fresh
+            for _, at in step.parts(*size):
+                coded = symbols[at] + made.mean[at] - prior.mean[at]
+                deviations[at] = coded[: self.context_channels]
+        return made, symbols
 
     @torch.inference_mode()
     def _hyper_analysis(self, u: Floats, levels: Levels) -> NDArray[np.int16]:
@@ -210,23 +327,22 @@ class ConditionalLatents(LatentCodec):
         return made
 
     @torch.inference_mode()
-    def _prior_of_second_half(self, prior: EntropyParameters, symbols: NDArray[np.int16]) -> EntropyParameters:
-        """`prior`, in the second half changed by what h_c makes of the first half's symbols.
-
-        symbols: (M, rows, columns); those of the second half do not count.
-        """
-        _, rows, columns = symbols.shape
-        second = second_half(rows, columns).numpy()
-        first = np.where(second, 0, symbols[: self.context_channels])
-        made = EntropyParameters(prior.mean.copy(), prior.index.copy())
-        for row, column in tiles(rows, columns, _TILE):
-            top, left = (inputs_of(self.h_c, span, side) for span, side in ((row, rows), (column, columns)))
-            entering = torch.from_numpy(first[:, top, left]).double() * FRACTION
-            out = self._integer_h_c(entering[None])[0, :, within(row, top), within(column, left)]
-            more_mean, more_index = (out * torch.from_numpy(second[row, column])).chunk(2)
-            made.mean[:, row, column] += (more_mean / FRACTION).numpy()
-            made.index[:, row, column] += more_index.int().numpy()
-        return made
+    def _add_context(self, made: EntropyParameters, deviations: NDArray[np.float32], step: Step) -> None:
+        """Add what h_c makes of the deviations (Cc, rows, columns) to the parameters of the step's positions."""
+        size = deviations.shape[1:]
+        entering = self._context(torch.from_numpy(deviations[step.grid][None]), step, *size)
+        for (row, column), view in step.parts(*size):
+            mean, index = made.mean[view], made.index[view]
+            _, height, width = mean.shape
+            for down, across in tiles(height, width, _TILE):
+                top, left = (
+                    slice(first + 2 * span.start, first + 2 * span.stop + 1)
+                    for first, span in ((row, down), (column, across))
+                )
+                out = self._integer_h_c(entering[:, :, top, left].double() * FRACTION)[0]
+                more_mean, more_index = out.chunk(2)
+                mean[:, down, across] += (more_mean / FRACTION).numpy()
+                index[:, down, across] += more_index.int().numpy()
 
     def _entering(self, z: NDArray[np.int16], levels: Levels) -> Tensor:
         """z and under each of its values the four levels of r, times 2^8: (Cz + 4, ⌈rows/2⌉, ⌈columns/2⌉)."""
@@ -237,43 +353,9 @@ class ConditionalLatents(LatentCodec):
         return torch.cat((symbols.clamp_(-LIMIT, LIMIT), r))
 
 
-class _ByScale:
-    """Symbols grouped by scale: positions of one half, or all, by table from 1 on, then channel, row, column."""
-
-    def __init__(self, index: NDArray[np.integer], half: NDArray[np.bool_] | None) -> None:
-        self._shape = index.shape
-        flat = (index if half is None else index * half).reshape(-1)
-        coded = np.flatnonzero(flat)
-        self.counts = np.bincount(flat[coded], minlength=SCALES)
-        self._positions = coded[np.argsort(flat[coded], kind="stable")]
-
-    def groups(self, values: NDArray[np.int16]) -> list[NDArray[np.int16]]:
-        """The values (M, rows, columns) of each table, none of table 0."""
-        return np.split(values.reshape(-1)[self._positions], np.cumsum(self.counts)[:-1])
-
-    def scattered(self, groups: list[NDArray[Any]]) -> NDArray[Any]:
-        """The values of `groups` in their places, 0 elsewhere."""
-        values = np.concatenate(groups)
-        flat = np.zeros(int(np.prod(self._shape)), values.dtype)
-        flat[self._positions] = values
-        return flat.reshape(self._shape)
-
-
 def _table(parameters: EntropyParameters) -> NDArray[np.uint8]:
     """The table of the nearest scale index, (M, rows, columns)."""
     return ((parameters.index + FRACTION // 2) >> FRACTION_BITS).clip(0, SCALES - 1).astype(np.uint8)
-
-
-def second_half(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """`(height, width)`, True where row and column add up to an odd number: the positions that are decoded last."""
-    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
-    return (rows[:, None] + columns) % 2 == 1
-
-
-def _halves(rows: int, columns: int) -> list[NDArray[np.bool_]]:
-    """The positions that are coded one part after the other."""
-    second = second_half(rows, columns).numpy()
-    return [~second, second]
 
 
 def _to_even(values: Tensor) -> Tensor:
@@ -297,5 +379,5 @@ def _numpy_gain(slope: Floats, r: Levels) -> Floats:
 def _window(values: NDArray[Any], rows: slice, columns: slice) -> NDArray[Any]:
     """A part of (C, h, w); past its end, which is one row or column at most, the last one is repeated."""
     part = values[:, rows, columns]
-    below, beside = rows.stop - rows.start - part.shape[1], columns.stop - columns.start - part.shape[2]
-    return np.pad(part, ((0, 0), (0, below), (0, beside)), mode="edge") if below or beside else part.copy()
+    below, right = rows.stop - rows.start - part.shape[1], columns.stop - columns.start - part.shape[2]
+    return np.pad(part, ((0, 0), (0, below), (0, right)), mode="edge") if below or right else part.copy()

@@ -1,4 +1,4 @@
-"""Latents coded channel by channel, each with a distribution of its own that is the same everywhere."""
+"""Latents whose channels have a distribution each, the same at every position."""
 
 import copy
 import math
@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from balle_li.errors import BalleLiError
-from balle_li.latents.base import Decoded, Floats, LatentCodec, LatentOutput, Prepared
-from balle_li.latents.entropy_coder import EntropyCoder
-from balle_li.latents.noise import UniformNoise
-from balle_li.latents.sections import Section, Sections, needed, present
-from balle_li.latents.tables import Tables, table_tensors
+from balle_li.latents import Section, Sections, needed, present
+from balle_li.latents.base import Decoded, Floats, LatentCodec, LatentOutput, Prepared, UniformNoise, bounded
+from balle_li.latents.entropy_coder import EntropyCoder, Tables, table_tensors
 from balle_li.quality_map import Levels
 
-TAIL_MASS = 1e-6  # share of a latent's values, by the model, that its table leaves to the escape
+TAIL_MASS = 1e-6  # fraction of a latent's values, by the model, outside its table
 MAX_REACH = 1024  # a table's symbols lie at most so far from the median
 _WIDTHS = (1, 3, 3, 3, 3, 1)  # of the network that is the cumulative
 _FIRST_SPREAD = 10.0  # of the distribution, roughly
@@ -65,7 +63,7 @@ class FactorizedPrior(nn.Module):
             values = outputs.transpose(0, 1).reshape(channels, 1, -1)
             ends = self.cumulative_logits(torch.cat((values - 0.5, values + 0.5), dim=2))
             lower, upper = torch.sigmoid(ends).chunk(2, dim=2)
-            likelihoods = _BoundedBelow.apply(upper - lower, _LEAST_LIKELIHOOD)
+            likelihoods = bounded(upper - lower, _LEAST_LIKELIHOOD)
             return outputs, likelihoods.view(channels, batch, *sides).transpose(0, 1)
 
     def cumulative_logits(self, values: Tensor) -> Tensor:
@@ -184,17 +182,3 @@ def factorized_coder(latent: str, prior: FactorizedPrior, tables: Mapping[str, T
         raise BalleLiError(f"tables.{latent} has {own.rows} rows, but the latent has {prior.channels} channels")
     prior.set_median(latent, tables)
     return EntropyCoder(own)
-
-
-class _BoundedBelow(torch.autograd.Function):
-    """max(x, bound); below the bound, only gradients that lead back over it pass."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, bound: float) -> Tensor:
-        ctx.save_for_backward(x < bound)
-        return x.clamp_min(bound)
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
-        (below,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return gradient.masked_fill(below & (gradient > 0), 0), None

@@ -1,19 +1,20 @@
-"""Latents under Gaussians whose mean and scale the decoder knows beforehand: likelihoods, and integer tables of each scale."""
+"""Gaussian priors: likelihoods by a predicted mean and scale, an integer table for each scale, symbols grouped by scale."""
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from balle_li.latents.noise import UniformNoise, straight_through
-from balle_li.latents.tables import symmetric_tables
+from balle_li.latents.base import UniformNoise, straight_through
+from balle_li.latents.entropy_coder import symmetric_tables
 
 SCALES = 64
 SMALLEST_SCALE, LARGEST_SCALE = 0.11, 256.0
-TAIL_MASS = 1e-6  # share of a distribution that its table leaves to the escape
+TAIL_MASS = 1e-6  # fraction of a distribution outside its table
 _STEP = math.log(LARGEST_SCALE / SMALLEST_SCALE) / (SCALES - 1)
 _LEAST_LIKELIHOOD = 1e-9
 _PSEUDO_COUNT = 50.0  # symbols of a Laplace distribution that every empirical PMF is taken to have seen
@@ -51,21 +52,6 @@ class GaussianConditional(nn.Module):
         return rounded + mean, likelihoods.clamp_min(_LEAST_LIKELIHOOD)
 
 
-class BoundedIndex(torch.autograd.Function):
-    """Clamps to [0, SCALES − 1]; outside, only gradients that lead back inside pass."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, index: Tensor) -> Tensor:
-        ctx.save_for_backward(index)
-        return index.clamp(0, SCALES - 1)
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
-        (index,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        leads_out = ((index < 0) & (gradient > 0)) | ((index > SCALES - 1) & (gradient < 0))
-        return gradient.masked_fill(leads_out, 0)
-
-
 def gaussian_tables(latent: str) -> dict[str, Tensor]:
     """Tables of whole numbers around 0 under Gaussians of every scale, a row each."""
     scales = scale_of(torch.arange(SCALES, dtype=torch.float64))
@@ -99,7 +85,32 @@ def empirical_tables(
     return symmetric_tables(latent, mass, beyond + _PSEUDO_COUNT * np.exp(-(reach + 0.5) / b), reach)
 
 
+class ByScale:
+    """Symbols grouped by scale: their positions by table from 1 on, then by channel, row and column.
+
+    index: tables `(M, rows, columns)`; targets: `(rows, columns)`, the positions that count, all where it is None.
+    """
+
+    def __init__(self, index: NDArray[np.integer], targets: NDArray[np.bool_] | None) -> None:
+        self._shape = index.shape
+        flat = (index if targets is None else index * targets).reshape(-1)
+        coded = np.flatnonzero(flat)
+        self.counts = np.bincount(flat[coded], minlength=SCALES)
+        self._positions = coded[np.argsort(flat[coded], kind="stable")]
+
+    def groups(self, values: NDArray[np.int16]) -> list[NDArray[np.int16]]:
+        """The values (M, rows, columns) of each table, none of table 0."""
+        return np.split(values.reshape(-1)[self._positions], np.cumsum(self.counts)[:-1])
+
+    def scattered(self, groups: list[NDArray[Any]]) -> NDArray[Any]:
+        """The values of `groups` in their places, 0 elsewhere."""
+        values = np.concatenate(groups)
+        flat = np.zeros(int(np.prod(self._shape)), values.dtype)
+        flat[self._positions] = values
+        return flat.reshape(self._shape)
+
+
 def _laplace(distance: NDArray[np.int64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of a Laplace distribution of scale b that rounds to ±`distance`, either of them."""
+    """Probability, by a Laplace distribution of scale b, of a value that rounds to `distance`, or to −`distance`."""
     far = np.exp(-(distance + 0.5) / b)
     return np.where(distance == 0, 1 - far, 0.5 * (np.exp(-np.maximum(distance - 0.5, 0) / b) - far))

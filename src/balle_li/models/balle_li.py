@@ -4,10 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from balle_li.latents.factorized import FactorizedLatents
-from balle_li.models.base import CompressionModel, ModelOutput
+from balle_li.models.base import CompressionModel, ModelOutput, register_model
 from balle_li.models.klt import start_as_klt
 from balle_li.models.layers import GDN, conv, deconv
-from balle_li.models.registry import register_model
 
 
 class ImportanceMask(nn.Module):

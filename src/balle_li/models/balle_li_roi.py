@@ -1,16 +1,15 @@
-"""`balle-li-roi`: one model of every rate, that spends its bits where it is asked to, and the default."""
+"""`balle-li-roi`, the default: a variable-rate model that spends bits by a quality map."""
 
 import math
 
 import torch
 from torch import nn
 
-from balle_li.latents.conditional import ConditionalLatents
+from balle_li.latents.conditional import PLANES, ConditionalLatents
 from balle_li.latents.factorized import FactorizedPrior
-from balle_li.models.base import CompressionModel
+from balle_li.models.base import CompressionModel, register_model
 from balle_li.models.klt import start_as_klt
 from balle_li.models.layers import GDN, ScaledConvolution, conv, deconv
-from balle_li.models.registry import register_model
 
 _FIRST_GAIN = 0.9 * math.log(2)  # of latents per unit of r; at high rates halving the step quarters the error
 _FIRST_INDEX = 20.0  # a scale of 1.3
@@ -26,7 +25,7 @@ class BalleLiRoi(CompressionModel):
                 └─────┘          ▲          ▼            ▲ μ, σ              ▲          └─────┘
                                  │       ┌─────┐      ┌──┴──┐                │
                                  r ─────►│ h_a ├─ z ─►│ h_s │◄── r ──────────┘
-                                         └─────┘      └─────┘ + h_c of what is decoded, at every other position
+                                         └─────┘      └─────┘ + h_c of the decoded neighbours
 
         x    (B, 3, H, W)
         r    (B, 1, H/16, W/16)     one unit weighs squared errors fourfold; see `balle_li.quality_map`
@@ -35,7 +34,8 @@ class BalleLiRoi(CompressionModel):
         h_a  conv 3×3 · ReLU · conv 5×5 ↓2
         z    (B, N/4, H/32, W/32)
         h_s  deconv 5×5 ↑2 · ReLU · conv 1×1 · ReLU · conv 1×1
-        h_c  conv 3×3 · ReLU · conv 1×1, of the first 3N/4 channels
+        h_c  conv 3×3 ↓2 · ReLU · conv 1×1, of the first 3N/4 channels; with levels = 0 at every other position, else at all
+             but those of every 2^levels-th row and column, from a coarse grid to the finest
         μ, σ (B, M, H/16, W/16)     σ as a scale index
         g_s  deconv 5×5 ↑2 · IGDN · deconv 5×5 ↑2 · IGDN · deconv 9×9 ↑4
 
@@ -46,7 +46,7 @@ class BalleLiRoi(CompressionModel):
     downsampling = 16
     started_near_goal = ("g_a", "g_s")
 
-    def __init__(self, N: int) -> None:
+    def __init__(self, N: int, levels: int = 0) -> None:
         super().__init__()
         M, z_channels, context_channels = 3 * N, max(1, N // 4), 3 * N // 4
         self.g_a = nn.Sequential(
@@ -62,7 +62,7 @@ class BalleLiRoi(CompressionModel):
             conv(N, z_channels, kernel=5, stride=2),
         )
         prior = FactorizedPrior(z_channels)
-        parameters = _entropy_parameters(N, M, first_index=_FIRST_INDEX, share=1.0)
+        parameters = _entropy_parameters(N, M, first_index=_FIRST_INDEX, fraction=1.0)
         h_s = nn.Sequential(
             deconv(z_channels + 4, N, kernel=5, stride=2),
             nn.ReLU(),
@@ -70,8 +70,11 @@ class BalleLiRoi(CompressionModel):
             nn.ReLU(),
             parameters,
         )
-        changes = _entropy_parameters(N, M, first_index=0.0, share=0.01)  # at first h_s speaks for itself
-        h_c = nn.Sequential(conv(context_channels, N, kernel=3, stride=1), nn.ReLU(), changes)
+        changes = _entropy_parameters(N, M, first_index=0.0, fraction=0.01)  # at first h_s speaks for itself
+        planes = PLANES if levels else 0
+        h_c = nn.Sequential(nn.Conv2d(context_channels + planes, N, kernel_size=3, stride=2), nn.ReLU(), changes)
+        if levels:
+            _start_as_interpolation(h_c, N // 8)
         self.g_s = nn.Sequential(
             deconv(M, N, kernel=5, stride=2),
             GDN(N, inverse=True),
@@ -80,20 +83,39 @@ class BalleLiRoi(CompressionModel):
             deconv(N, 3, kernel=9, stride=4),
         )
         start_as_klt(self.g_a, self.g_s)
-        self.latent_codec = ConditionalLatents(M, h_a, prior, h_s, h_c, _FIRST_GAIN)
+        self.latent_codec = ConditionalLatents(M, h_a, prior, h_s, h_c, _FIRST_GAIN, levels)
 
 
 @torch.no_grad()
-def _entropy_parameters(N: int, M: int, first_index: float, share: float) -> ScaledConvolution:
+def _entropy_parameters(N: int, M: int, first_index: float, fraction: float) -> ScaledConvolution:
     """The last layer of h_s or h_c: N channels to M means and M scale indices, which it learns in units of their own.
 
-    share: of the usual random weights that it starts with.
+    fraction: of the usual random weights that it starts with.
     """
     units = torch.ones(2 * M)
     units[M:] = _INDEX_UNIT
     layer = ScaledConvolution(N, 2 * M, kernel=1, units=units)
     assert layer.bias is not None
     for weight in layer.parameters():
-        weight.mul_(share)
+        weight.mul_(fraction)
     layer.bias[M:] += first_index / _INDEX_UNIT
     return layer
+
+
+@torch.no_grad()
+def _start_as_interpolation(h_c: nn.Sequential, channels: int) -> None:
+    """Let h_c begin by predicting the first channels as the mean of their four decoded neighbours.
+
+    Those are the KLT's first channels: a block's mean colour and its slowest gradients. Two hidden channels, one for either
+    sign, carry each of them through the ReLU.
+    """
+    first, last = h_c[0], h_c[-1]
+    assert isinstance(first, nn.Conv2d) and isinstance(last, ScaledConvolution) and first.bias is not None
+    neighbours = torch.full((3, 3), 0.25)
+    neighbours[1, 1] = 0.0  # of a 3×3 square, either the corners are decoded or the other four
+    for channel in range(channels):
+        for hidden, sign in ((2 * channel, 1.0), (2 * channel + 1, -1.0)):
+            first.weight[hidden] = 0.0
+            first.bias[hidden] = 0.0
+            first.weight[hidden, channel] = sign * neighbours
+            last.weight[channel, hidden] += sign

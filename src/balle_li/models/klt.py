@@ -16,7 +16,7 @@ Matrix = NDArray[np.float64]
 # Covariance of two pixels' colours at distance d: COLOURS · exp(−0.035 · d^0.7), fitted to photographs; mean grey.
 _COLOURS = np.array([[0.087, 0.073, 0.063], [0.073, 0.081, 0.075], [0.063, 0.075, 0.090]])
 _DECAY, _POWER, _MEAN = 0.035, 0.7, 0.46
-_RANDOM_SHARE = 0.03  # of the usual random weights, added so that no two channels stay alike
+_RANDOM_FRACTION = 0.03  # of the usual random weights, added so that no two channels stay alike
 _CONTRAST = ((0.45, 1.35), (0.23, 0.4))  # gammas of the first two GDN, and of the IGDN that best undo them
 _SILENT = 0.0003  # gamma where a channel has no say
 _STEP = 51.0  # of the latents, on the 0–255 scale: with D = step²/12 and 6 dB a bit, the best one at lmbda = 0.01
@@ -43,7 +43,7 @@ def start_as_klt(analysis: Iterable[nn.Module], synthesis: Iterable[nn.Module]) 
     the covariance of photographs; the synthesis does the reverse. Training then begins near a transform codec with
     blocks of the whole downsampling, and has the overlap of the kernels to learn.
 
-    The first two GDN start as gain control: what a block holds beside its local mean divides it, as contrast masks
+    The first two GDN start as gain control: what a block holds apart from its local mean divides it, as contrast masks
     errors. From GDN that starts near the identity training hardly finds there, since gamma, a square of what is learned,
     has next to no gradient at 0. docs/experiments.md says what each is worth.
     """
@@ -101,7 +101,7 @@ def _set(weight: Tensor, taps: Tensor) -> None:
     """Put `(C, D, s, s)` under the stride of a kernel whose middle tap is the block's first pixel."""
     channels, inputs, side, _ = taps.shape
     start = weight.shape[-1] // 2
-    weight.mul_(_RANDOM_SHARE)
+    weight.mul_(_RANDOM_FRACTION)
     weight[:channels, :inputs, start : start + side, start : start + side] += taps
 
 

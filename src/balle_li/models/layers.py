@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from balle_li.latents.base import bounded
+
 _PEDESTAL = 2.0**-36  # keeps the slope of the reparametrization away from 0
 _LEAST_BETA = 1e-6
 
@@ -140,7 +142,7 @@ class GDN(nn.Module):
 
     def finished_parameters(self) -> tuple[Tensor, Tensor]:
         """beta `(C,)` and gamma `(C, C)` as the formula has them."""
-        return _BoundedSquare.apply(self.beta, _LEAST_BETA), _BoundedSquare.apply(self.gamma, 0.0)
+        return _square(self.beta, _LEAST_BETA), _square(self.gamma, 0.0)
 
     @torch.no_grad()
     def freeze(self) -> None:
@@ -158,18 +160,6 @@ def _root(value: Tensor) -> Tensor:
     return torch.sqrt(torch.clamp_min(value + _PEDESTAL, _PEDESTAL))
 
 
-class _BoundedSquare(torch.autograd.Function):
-    """max(root, sqrt(least + pedestal))² − pedestal; below the bound, only gradients that lead back over it pass."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, root: Tensor, least: float) -> Tensor:
-        bound = (least + _PEDESTAL) ** 0.5
-        bounded = root.clamp_min(bound)
-        ctx.save_for_backward(bounded, root < bound)
-        return bounded * bounded - _PEDESTAL
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
-        bounded, below = ctx.saved_tensors  # type: ignore[attr-defined]
-        through = 2 * bounded * gradient
-        return through.masked_fill(below & (through > 0), 0), None
+def _square(root: Tensor, least: float) -> Tensor:
+    """The value, at least `least`, of which `root` is learned."""
+    return bounded(root, (least + _PEDESTAL) ** 0.5).square() - _PEDESTAL

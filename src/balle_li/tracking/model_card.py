@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from balle_li.codec.model_folder import ModelFolder
-from balle_li.datasets.manifest import ManifestRow, read_manifest
-from balle_li.datasets.splits import SPLITS
+from balle_li.config import SPLITS
+from balle_li.data.manifest import ManifestRow, read_manifest
+from balle_li.evaluation.metrics import INSIDE, OUTSIDE, MetricFacts
 from balle_li.files import read_json
 
 WORST_CLASSES = 5
@@ -19,7 +20,7 @@ _UNKNOWN = "unknown"
 class Origin:
     """Where a model comes from, and where it goes: the version that it is registered as.
 
-    parameters: params.yaml as the run saw it. tags: those of `provenance.tags`.
+    parameters: params.yaml as the run saw it. tags: those of `run.origin_tags`.
     """
 
     registered_name: str
@@ -42,7 +43,7 @@ def write_card(model: Path, curated: Path, evaluation: Path, origin: Origin) -> 
         "Use": _use(f"models:/{origin.registered_name}/{origin.version}", folder),
         "Data": _data(rows, origin),
         "Training": _training(training, origin),
-        "Figures": _figures(metrics),
+        "Metrics": _metrics(metrics),
         "Limits": _limits(folder, metrics),
         "Reproduce": _reproduce(origin),
     }
@@ -93,7 +94,7 @@ def _training(training: Mapping[str, Any], origin: Origin) -> str:
         "device": training["device"],
         "precision": training["precision"],
         "minutes": f"{training['seconds'] / 60:.1f}",
-        "started from": origin.parameters.get("train", {}).get("init_from") or "nothing",
+        "started from": origin.parameters.get("train", {}).get("init_from") or "scratch",
     }
     validation = training.get("validation")
     if validation:
@@ -101,35 +102,48 @@ def _training(training: Mapping[str, Any], origin: Origin) -> str:
     return _table(["", ""], facts.items())
 
 
-def _figures(metrics: Mapping[str, Any]) -> str:
-    model, beside = metrics["model"], metrics["jpeg"]["at_equal_bpp"]
+def _metrics(metrics: Mapping[str, Any]) -> str:
+    model, baseline = metrics["model"], metrics["jpeg"]["at_equal_bpp"]
     names = {
         "bpp": ("bits per pixel of the file", ".3f"),
-        "psnr": ("PSNR, dB", ".2f"),
-        "ms_ssim": ("MS-SSIM", ".4f"),
-        "psnr_inside": ("PSNR inside boxes, dB", ".2f"),
-        "psnr_outside": ("PSNR outside boxes, dB", ".2f"),
+        **_rows_of_metrics(metrics),
         "compression_ratio": ("source file / stream", ".1f"),
         "encode_ms": ("encoding a picture, ms", ".0f"),
         "decode_ms": ("decoding a picture, ms", ".0f"),
     }
     rows = [
-        [title, _number(model.get(name), form), _number(beside.get(name), form)]
+        [title, _number(model.get(name), form), _number(baseline.get(name), form)]
         for name, (title, form) in names.items()
     ]
-    verdict = "\n".join(f"- {sentence}" for sentence in [*metrics["jpeg"]["verdict"], *_variable_rate(metrics)])
+    sentences = "\n".join(f"- {sentence}" for sentence in [*metrics["jpeg"]["verdict"], *_variable_rate(metrics)])
     table = _table(["mean of the test pictures", "model", "JPEG at the same bpp"], rows)
-    return f"{metrics['counts']['pictures']} test pictures (set `{metrics['test_set']}`).\n\n{table}\n\n{verdict}"
+    return f"{metrics['counts']['pictures']} test pictures (set `{metrics['test_set']}`).\n\n{table}\n\n{sentences}"
+
+
+def _rows_of_metrics(metrics: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Titles and number formats of the measured metrics, by their columns."""
+    rows = {}
+    for facts in _measured(metrics):
+        unit, form = f", {facts.unit}" if facts.unit else "", f".{facts.digits}f"
+        rows[facts.name] = (f"{facts.title}{unit}", form)
+        if facts.regions:
+            rows[facts.name + INSIDE] = (f"{facts.title} inside boxes{unit}", form)
+            rows[facts.name + OUTSIDE] = (f"{facts.title} outside boxes{unit}", form)
+    return rows
+
+
+def _measured(metrics: Mapping[str, Any]) -> list[MetricFacts]:
+    return [MetricFacts(**facts) for facts in metrics["metrics"]]
 
 
 def _variable_rate(metrics: Mapping[str, Any]) -> list[str]:
     """What only variable-rate models have: a curve, and pictures that were given their boxes."""
     sentences = []
-    for metric, title in (("psnr", "PSNR"), ("ms_ssim", "MS-SSIM")):
-        found = metrics.get("bd_rate", {}).get(metric, {})
+    for facts in _measured(metrics):
+        found = metrics.get("bd_rate", {}).get(facts.name, {})
         if found.get("percent") is not None:
             warning = f" ({found['warning']})" if found.get("warning") else ""
-            sentences.append(f"BD-rate by {title} against JPEG: {found['percent']:+.1f} %{warning}.")
+            sentences.append(f"BD-rate by {facts.title} against JPEG: {found['percent']:+.1f} %{warning}.")
     boxes = metrics.get("with_boxes", {})
     if boxes.get("gain_inside") is not None and boxes.get("loss_outside") is not None:
         sentences.append(
@@ -142,17 +156,29 @@ def _variable_rate(metrics: Mapping[str, Any]) -> list[str]:
 def _limits(folder: ModelFolder, metrics: Mapping[str, Any]) -> str:
     pictures = metrics["counts"]["pictures"]
     limits = [
-        "Lossy, and trained for the mean squared error: fine texture and small print are smoothed. Not for pictures "
-        "whose single pixels are evidence.",
-        f"The figures are means of {pictures} pictures of one source; other pictures may do better or worse.",
+        f"Lossy, and trained for {_loss(folder)}: fine texture and small print are smoothed. Not for pictures whose single "
+        "pixels are evidence.",
+        f"The metrics are means over {pictures} pictures of one source; other pictures may give better or worse ones.",
     ]
-    worst = sorted(metrics.get("per_class", []), key=lambda entry: entry["psnr"])[:WORST_CLASSES]
-    if worst:
-        named = ", ".join(f"{entry['label']} {entry['psnr']:.1f} dB" for entry in worst)
-        limits.append(f"The classes with the lowest PSNR: {named}.")
+    for facts in (facts for facts in _measured(metrics) if facts.regions):
+        entries = [entry for entry in metrics.get("per_class", []) if entry.get(facts.name) is not None]
+        worst = sorted(entries, key=lambda entry: entry[facts.name], reverse=not facts.higher_is_better)[:WORST_CLASSES]
+        if worst:
+            named = ", ".join(f"{entry['label']} {facts.show(entry[facts.name])}" for entry in worst)
+            limits.append(f"The classes with the worst {facts.title}: {named}.")
     if not folder.model.latent_codec.variable_rate:
         limits.append(f"One rate, that of lmbda {folder.trained_for['lmbda']:g}: for other rates train other models.")
+    if not folder.model.latent_codec.portable:
+        limits.append(
+            "Its entropy model computes in floats: a stream decodes on the kind of processor, and with the number of threads, "
+            "that coded it. Elsewhere decoding may end in an error; a checksum keeps it from ending in a broken picture."
+        )
     return "\n".join(f"- {limit}" for limit in limits)
+
+
+def _loss(folder: ModelFolder) -> str:
+    weight = folder.trained_for["ms_ssim_weight"]
+    return f"squared errors and an MS-SSIM loss (weight {weight:g})" if weight > 0 else "the mean squared error"
 
 
 def _reproduce(origin: Origin) -> str:

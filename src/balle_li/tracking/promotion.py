@@ -1,18 +1,22 @@
-"""Which model version is `champion` and which `challenger`: the rule, and its reason in words."""
+"""Which model version is `champion` and which `challenger`: the rule, its reason in words, and how the aliases move."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
-from balle_li.configuration import require
+from balle_li.config import RegisterConfig
+from balle_li.errors import TrackingError
+from balle_li.evaluation.metrics import facts_of_curve
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
+PREVIOUS = "previous_champion"
+"""The tag in which a champion keeps the version before it: the champions are a stack, from which rollback takes."""
 
-Metric = Literal["psnr", "ms_ssim_db"]
 Curve = Sequence[tuple[float, float]]
 
-_TITLES: dict[Metric, str] = {"psnr": "PSNR", "ms_ssim_db": "MS-SSIM"}
+_FEW_PICTURES = 20
+"""With fewer test pictures than this, which are chosen by chance, the reason says how many there were."""
 
 
 class BdRate(Protocol):
@@ -28,22 +32,6 @@ class BdRate(Protocol):
 
 Compare = Callable[[Curve, Curve], BdRate]
 """The BD-rate of a tested curve (the second) against an anchor (the first), both as points (bpp, dB)."""
-
-
-@dataclass(frozen=True)
-class RegisterConfig:
-    """Section `register` of params.yaml. A limit that is None does not limit."""
-
-    name: str  # the registered model's name in MLflow
-    metric: Metric  # the quality by which curves are compared
-    max_encode_ms: float | None  # mean of the test pictures
-    max_decode_ms: float | None
-    max_megabytes: float | None  # of the codec's files
-
-    def __post_init__(self) -> None:
-        for name in ("max_encode_ms", "max_decode_ms", "max_megabytes"):
-            limit = getattr(self, name)
-            require(limit is None or limit > 0, f"{name} is {limit}, must be positive, or null for no limit")
 
 
 @dataclass(frozen=True)
@@ -73,10 +61,12 @@ class Candidate:
         """The tags from which `from_tags` reads the same candidate, as far as their digits go."""
         return {"lmbda": f"{self.lmbda:g}", "rd_cost": f"{self.rd_cost:.6g}", "test_set": self.test_set}
 
-    def curve(self, metric: Metric) -> list[tuple[float, float]]:
-        """(bpp, quality in dB) of the points that have the metric."""
-        pairs = [(point.get("bpp"), point.get(metric)) for point in self.points]
-        return [(bpp, quality) for bpp, quality in pairs if bpp is not None and quality is not None]
+    def curve(self, metric: str) -> list[tuple[float, float]]:
+        """(bpp, quality) of the points that have the metric; of one of which less is better, with the sign turned."""
+        facts = facts_of_curve(metric)
+        sign = 1 if facts.higher_is_better else -1
+        pairs = [(point.get("bpp"), point.get(facts.curve)) for point in self.points]
+        return [(bpp, sign * quality) for bpp, quality in pairs if bpp is not None and quality is not None]
 
 
 @dataclass(frozen=True)
@@ -98,10 +88,12 @@ def decide(
     """Say whether `new` becomes the champion, the challenger or neither.
 
     A version over a limit is neither. Models with curves are compared by BD-rate, others by their rate–distortion cost,
-    which says something only at one lmbda; both only on the same pictures. Where nothing decides, the champion stays.
+    which says something only at one lmbda; both only on the same pictures. To be better a version has to save
+    `config.min_gain` of the bits or of the cost. Where neither can be compared, the champion stays.
     The challenger is the best, by the same rule, of the versions that were compared with the champion and not promoted.
 
-    costs: `encode_ms` and `decode_ms`, means of the test pictures, and `megabytes`, of the codec's files.
+    costs: `encode_ms` and `decode_ms`, means of the test pictures; `megabytes`, of the codec's files; `pictures`, the number
+    of test pictures.
     """
     over = _over_limits(costs, config)
     if over:
@@ -109,14 +101,16 @@ def decide(
     if champion is None:
         first = f"rate–distortion cost {new.rd_cost:.4f}, the first version that can be compared"
         return Decision(CHAMPION, f"promoted: {first}")
-    better, why = _better(new, champion, CHAMPION, config.metric, compare)
+    better, why = _better(new, champion, CHAMPION, config, compare)
+    if better is not None and costs["pictures"] < _FEW_PICTURES:
+        why += f" ({costs['pictures']} test pictures are few: chance may decide)"
     if better:
         return Decision(CHAMPION, f"promoted: {why}")
     if better is None:
         return Decision(None, f"not promoted: {why}")
-    if challenger is None or _better(challenger, champion, CHAMPION, config.metric, compare)[0] is None:
+    if challenger is None or _better(challenger, champion, CHAMPION, config, compare)[0] is None:
         return Decision(CHALLENGER, f"not promoted: {why}")
-    best, against = _better(new, challenger, CHALLENGER, config.metric, compare)
+    best, against = _better(new, challenger, CHALLENGER, config, compare)
     return Decision(CHALLENGER if best else None, f"not promoted: {why}; {against}")
 
 
@@ -133,22 +127,100 @@ def _over_limits(costs: Mapping[str, Any], config: RegisterConfig) -> list[str]:
     ]
 
 
-def _better(new: Candidate, other: Candidate, alias: str, metric: Metric, compare: Compare) -> tuple[bool | None, str]:
-    """Whether `new` is better than `other`, which has the alias, and why; None where nothing decides."""
+def _better(
+    new: Candidate, other: Candidate, alias: str, config: RegisterConfig, compare: Compare
+) -> tuple[bool | None, str]:
+    """Whether `new` is better than `other`, which has the alias, and why; None where they cannot be compared."""
     name = f"version {other.version}, the {alias}"
     if new.test_set != other.test_set:
         return None, f"measured on other test pictures than {name}"
     unclear = ""
-    anchor, tested = other.curve(metric), new.curve(metric)
+    anchor, tested = other.curve(config.metric), new.curve(config.metric)
+    too_little = f"less than register.min_gain, {100 * config.min_gain:g} %,"
     if min(len(anchor), len(tested)) >= 2:
         found = compare(anchor, tested)
         if found.percent is not None and found.warning is None:
-            verdict = "saves bits" if found.percent < 0 else "saves no bits"
-            return found.percent < 0, f"BD-rate {found.percent:+.1f} % by {_TITLES[metric]} {verdict} against {name}"
-        unclear = f"; BD-rate decides nothing: {found.warning}"
+            better = found.percent < 0 and -found.percent >= 100 * config.min_gain
+            effect = "saves bits" if better else f"saves {too_little}" if found.percent < 0 else "saves no bits"
+            return (
+                better,
+                f"BD-rate {found.percent:+.1f} % by {facts_of_curve(config.metric).title} {effect} against {name}",
+            )
+        unclear = f"; BD-rate cannot decide: {found.warning}"
     if new.lmbda != other.lmbda:
         return None, f"trained at lmbda {new.lmbda:g}, {name}, at {other.lmbda:g}{unclear}"
-    better = new.rd_cost < other.rd_cost
-    relation = "is lower" if better else "is not lower"
+    lower = new.rd_cost < other.rd_cost
+    better = lower and new.rd_cost <= other.rd_cost * (1 - config.min_gain)
+    relation = "is lower" if better else f"is lower by {too_little}" if lower else "is not lower"
     cost = f"rate–distortion cost {new.rd_cost:.4f} {relation} than {other.rd_cost:.4f} of {name}"
     return better, cost + unclear
+
+
+def holder(client: Any, name: str, alias: str) -> Any | None:
+    """The model version that has the alias, or None. `client` is an MlflowClient."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException:
+        return None
+
+
+def promote(client: Any, name: str, version: str) -> None:
+    """Make `version` the champion and let it remember the one it replaces."""
+    before = holder(client, name, CHAMPION)
+    if before is not None:
+        client.set_model_version_tag(name, version, PREVIOUS, str(before.version))
+    client.set_registered_model_alias(name, CHAMPION, version)
+
+
+def challenge(client: Any, name: str, version: str) -> None:
+    """Make `version` the challenger."""
+    client.set_registered_model_alias(name, CHALLENGER, version)
+
+
+def champion_before(client: Any, name: str) -> tuple[str, str]:
+    """The versions (champion, the one that had the alias before it).
+
+    Raises TrackingError: there is no champion, no version before it, or that version was deleted.
+    """
+    from mlflow.exceptions import MlflowException
+
+    champion = holder(client, name, CHAMPION)
+    if champion is None:
+        raise TrackingError(f"{name} has no champion to demote; `make ui` shows what is registered")
+    version, before = str(champion.version), champion.tags.get(PREVIOUS)
+    if before is None:
+        raise TrackingError(f"version {version} of {name} is its first champion: there is no version to go back to")
+    try:
+        client.get_model_version(name, before)
+    except MlflowException:
+        raise TrackingError(
+            f"version {before} of {name}, the champion before {version}, was deleted; "
+            "give the alias champion to another version in `make ui`"
+        ) from None
+    return version, str(before)
+
+
+def demote(client: Any, name: str) -> tuple[str, str]:
+    """Give `champion` back to the version that had it before; returns the versions (demoted, restored).
+
+    A restored version that was the challenger is that no longer. Raises TrackingError as `champion_before` does.
+    """
+    demoted, restored = champion_before(client, name)
+    client.set_registered_model_alias(name, CHAMPION, restored)
+    challenger = holder(client, name, CHALLENGER)
+    if challenger is not None and str(challenger.version) == restored:
+        client.delete_registered_model_alias(name, CHALLENGER)
+    return demoted, restored
+
+
+def write_reason(client: Any, name: str, version: str, reason: str) -> None:
+    """Leave the reason of the last decision on a version: in its tag `reason` and as the first line of its description."""
+    found = client.get_model_version(name, version)
+    before = found.tags.get("reason")
+    description = found.description or ""
+    if before is not None and description.startswith(before):
+        description = description[len(before) :]
+    client.set_model_version_tag(name, version, "reason", reason)
+    client.update_model_version(name, version, description=reason + description)

@@ -1,19 +1,20 @@
-"""The model registry: versions with signature, example, model card and figures; promotion leaves its reason on each."""
+"""The model registry: versions with signature, example, model card and metrics; promotion leaves its reason on each."""
 
 import io
-import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
-from balle_li.codec.model_folder import DESCRIPTION_FILE, TENSORS_FILE
+from balle_li.codec.model_folder import DESCRIPTION_FILE, TENSORS_FILE, ModelFolder
+from balle_li.config import RegisterConfig
 from balle_li.errors import BalleLiError, TrackingError
-from balle_li.files import read_json
-from balle_li.tracking import aliases
+from balle_li.files import RELEASED_MODEL, read_json
+from balle_li.tracking import promotion
 from balle_li.tracking.connection import connect, database_lock
-from balle_li.tracking.promotion import CHALLENGER, CHAMPION, Candidate, Compare, RegisterConfig, decide
+from balle_li.tracking.promotion import CHALLENGER, CHAMPION, Candidate, Compare, decide
 
 DESCRIPTION_LENGTH = 4000
 """Characters of a card in a version's description, of the 5000 that MLflow's tables hold."""
@@ -21,7 +22,7 @@ CARD_FILE = "MODEL_CARD.md"
 REQUIREMENTS = ("torch", "numpy", "pillow", "constriction", "safetensors", "pandas")
 CURVE_FILE = "rd_curve.json"
 HEADLINE = ("bpp", "psnr", "ms_ssim")
-"""What a version's tags say of its quality; the rest stands in its card and its run."""
+"""The metrics among a version's tags; its card and its run have all of them."""
 
 
 def register(
@@ -37,15 +38,19 @@ def register(
     client = mlflow.MlflowClient()
     name = config.name
     metrics, description = read_json(evaluation / "metrics.json"), read_json(model_folder / DESCRIPTION_FILE)
-    figures = metrics["model"]
+    measured = metrics["model"]
     with database_lock():  # until the version that the card names is there
         info = _log_model(mlflow, name, model_folder, evaluation, card(_next_version(client, name)))
     version = str(info.registered_model_version)
     points = tuple(read_json(evaluation / CURVE_FILE))
     new = Candidate(
-        version, float(description["trained_for"]["lmbda"]), float(figures["rd_cost"]), str(metrics["test_set"]), points
+        version,
+        float(description["trained_for"]["lmbda"]),
+        float(measured["rd_cost"]),
+        str(metrics["test_set"]),
+        points,
     )
-    costs = {**figures, "megabytes": _megabytes(model_folder)}
+    costs = {**measured, "megabytes": _megabytes(model_folder), "pictures": metrics["counts"]["pictures"]}
     tags = {**new.tags(), "model": description["model"]["name"]}
     tags |= {key: f"{costs[key]:.4g}" for key in HEADLINE if costs.get(key) is not None}
     for key, value in tags.items():  # before it may become the champion, which the next one is compared with
@@ -56,11 +61,11 @@ def register(
         decision = decide(new, champion, challenger, costs, config, compare)
         promoted = decision.alias == CHAMPION
         client.set_model_version_tag(name, version, "promoted", str(promoted).lower())
-        aliases.write_reason(client, name, version, decision.reason)
+        promotion.write_reason(client, name, version, decision.reason)
         if promoted:
-            aliases.crown(client, name, version)
+            promotion.promote(client, name, version)
         elif decision.alias == CHALLENGER:
-            aliases.challenge(client, name, version)
+            promotion.challenge(client, name, version)
     return {
         "name": name,
         "version": version,
@@ -73,9 +78,9 @@ def register(
 
 
 def find_holder(name: str, alias: str) -> Candidate | None:
-    """The version that has the alias, or None when there is none or it lacks the rule's figures."""
+    """The version that has the alias, or None when there is none or it lacks the rule's metrics."""
     mlflow = connect()
-    found = aliases.holder(mlflow.MlflowClient(), name, alias)
+    found = promotion.holder(mlflow.MlflowClient(), name, alias)
     if found is None:
         return None
     return Candidate.from_tags(str(found.version), found.tags, _curve(mlflow, name, found))
@@ -90,7 +95,7 @@ def _curve(mlflow: Any, name: str, version: Any) -> list[dict[str, Any]]:
         curve: list[dict[str, Any]] = read_json(mlflow.artifacts.download_artifacts(artifact_uri=place))
         return curve
     except (MlflowException, OSError, BalleLiError):
-        return json.loads(version.tags.get("rd_curve", "[]"))  # where earlier versions of the project kept it
+        return []
 
 
 def model_path(uri: str) -> Path:
@@ -145,7 +150,11 @@ def _log_model(mlflow: Any, name: str, model_folder: Path, evaluation: Path, car
     params = [ParamSpec("operation", "string", "compress"), ParamSpec("quality", "double", None)]
     params.append(ParamSpec("boxes", "string", ""))
     signature = ModelSignature(data, data, ParamSchema(params))
+    package = Path(__file__).parents[1]
+    own = ModelFolder.load(model_folder).model.requirements
     with tempfile.TemporaryDirectory() as folder:
+        code = Path(folder) / package.name
+        shutil.copytree(package, code, ignore=shutil.ignore_patterns(RELEASED_MODEL.name, "__pycache__"))
         card_file = Path(folder) / CARD_FILE
         card_file.write_text(card, encoding="utf-8")
         mlflow.log_artifact(str(card_file))
@@ -157,10 +166,10 @@ def _log_model(mlflow: Any, name: str, model_folder: Path, evaluation: Path, car
                 "model_card": str(card_file),
                 "rd_curve": str(evaluation / CURVE_FILE),
             },
-            code_paths=[str(Path(__file__).parents[1])],
+            code_paths=[str(code)],
             signature=signature,
             input_example=_example(),
-            pip_requirements=[f"{package}=={installed_version(package)}" for package in REQUIREMENTS],
+            pip_requirements=[f"{package}=={installed_version(package)}" for package in (*REQUIREMENTS, *own)],
             registered_model_name=name,
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from balle_li.errors import BalleLiError, TrackingError
 from balle_li.files import project_home
-from balle_li.tracking import aliases
+from balle_li.tracking import promotion
 from balle_li.tracking.connection import connect, database_lock
 
 
@@ -28,34 +28,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         name = options.name or _registered_name(project_home() / "params.yaml")
         if not (options.yes or options.reason.strip()):
-            champion, before = aliases.champion_before(connect().MlflowClient(), name)
+            champion, before = promotion.champion_before(connect().MlflowClient(), name)
             print(
                 f"Nothing is done yet. This would make version {before} the champion of {name} in place of version "
                 f'{champion}: say why (make rollback REASON="…"), or that it is meant (make rollback YES=1)'
             )
             return 1
-        dethroned, restored = rollback(name, options.reason)
+        demoted, restored = rollback(name, options.reason)
     except BalleLiError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{name}: version {restored} is the champion again, version {dethroned} no longer")
+    print(f"{name}: version {restored} is the champion again, version {demoted} no longer")
     return 0
 
 
 def rollback(name: str, reason: str = "") -> tuple[str, str]:
-    """Restore the champion before; both versions get the reason. Returns the versions (dethroned, restored).
+    """Restore the champion before; both versions get the reason. Returns the versions (demoted, restored).
 
     Raises TrackingError: the registry has no such model, or there is no version to go back to.
     """
     client = connect().MlflowClient()
     with database_lock():
-        dethroned, restored = aliases.uncrown(client, name)
+        demoted, restored = promotion.demote(client, name)
         why = f" ({' '.join(reason.split())})" if reason.strip() else ""
         day = datetime.now(UTC).date().isoformat()
-        aliases.write_reason(client, name, dethroned, f"rolled back on {day}: version {restored} restored{why}")
-        aliases.write_reason(client, name, restored, f"restored on {day}: version {dethroned} rolled back{why}")
-        client.set_model_version_tag(name, dethroned, "promoted", "false")
-    return dethroned, restored
+        promotion.write_reason(client, name, demoted, f"rolled back on {day}: version {restored} restored{why}")
+        promotion.write_reason(client, name, restored, f"restored on {day}: version {demoted} rolled back{why}")
+        client.set_model_version_tag(name, demoted, "promoted", "false")
+    return demoted, restored
 
 
 def _registered_name(params: Path) -> str:

@@ -1,5 +1,9 @@
-"""One experiment, one MLflow run, however many processes make it."""
+"""One experiment, one MLflow run, however many processes make it; and where the run comes from."""
 
+import json
+import os
+import re
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -11,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from balle_li.files import workspace
-from balle_li.tracking import provenance
+from balle_li.progress import RunLog
 from balle_li.tracking.connection import EXPERIMENT, connect
 
 EXPERIMENT_TAG = "dvc.exp_name"
@@ -23,6 +27,12 @@ OF_TRAINING, CURVES = ("train/", "validation/"), "curves/"
 """MLflow's page of a run shows metrics by name: so the curves of the training come before single values."""
 DIGEST_LENGTH = 36
 """Characters of a dataset's digest that MLflow's tables hold."""
+DATA_STAGE = "patches"
+EVERYTHING_BUT_THE_LOCK = ("--", ".", ":(exclude)dvc.lock")
+"""DVC writes dvc.lock after every stage, so that it is never committed while an experiment runs."""
+_NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")
+_NAME = re.compile(r"[\w\- :]{1,200}")
+"""A part of a parameter's name that MLflow takes on Linux."""
 
 
 def open_run(parameters: Mapping[str, Any], tags: Mapping[str, str], run_id: str | None = None) -> str:
@@ -40,7 +50,7 @@ def open_run(parameters: Mapping[str, Any], tags: Mapping[str, str], run_id: str
         tags = {**tags, ORIGIN_TAG: run_id}
     with mlflow.start_run(run_name=_run_name(parameters, tags), tags=dict(tags)) as run:
         mlflow.log_params(dict(flatten(parameters)))
-        changes = provenance.uncommitted()
+        changes = uncommitted_changes()
         if changes is not None:
             mlflow.log_text(changes, UNCOMMITTED_FILE)
         return str(run.info.run_id)
@@ -75,8 +85,8 @@ def attached(
         mlflow.end_run(status)
 
 
-class MlflowLog:
-    """A `balle_li.run_log.RunLog` that writes to an MLflow run."""
+class MlflowLog(RunLog):
+    """The log of an MLflow run."""
 
     def __init__(self, mlflow: Any, run_id: str) -> None:
         self.run_id = run_id
@@ -84,6 +94,7 @@ class MlflowLog:
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         named = {f"{CURVES}{name}" if name.startswith(OF_TRAINING) else name: value for name, value in values.items()}
+        named = {_NOT_IN_NAMES.sub("_", name): value for name, value in named.items()}
         self._mlflow.log_metrics(named, step=step, run_id=self.run_id)
 
     def picture(self, name: str, step: int, image: np.ndarray) -> None:
@@ -109,12 +120,17 @@ class MlflowLog:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Turn nested parameters into MLflow's flat ones: {"train": {"lr": 1}} gives ("train.lr", 1)."""
+    """Turn nested parameters into MLflow's flat ones: {"train": {"lr": 1}} gives ("train.lr", 1).
+
+    A mapping with a key that MLflow takes in no name, such as the class "Kitchen & dining room table", stays one value, JSON.
+    """
     for key, value in values.items():
-        if isinstance(value, Mapping) and value:
+        if not isinstance(value, Mapping) or not value:
+            yield prefix + key, value
+        elif all(_NAME.fullmatch(str(name)) for name in value):
             yield from flatten(value, f"{prefix}{key}.")
         else:
-            yield prefix + key, value
+            yield prefix + key, json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _run_name(parameters: Mapping[str, Any], tags: Mapping[str, str]) -> str:
@@ -139,3 +155,50 @@ def _find(mlflow: Any, run_id: str) -> str | None:
         experiment_names=[EXPERIMENT], filter_string=query, max_results=1, output_format="list"
     )
     return str(stand_ins[0].info.run_id) if stand_ins else None
+
+
+def origin_tags() -> dict[str, str]:
+    """Tags for the run of this process, which works in the checkout or in DVC's temporary copy of it.
+
+    `git.commit`, for MLflow's own pages also `mlflow.source.git.commit`, and `git.dirty`, whether anything was not
+    committed; `dvc.exp_name` and `dvc.baseline` inside a DVC experiment; `data.dvc_hash`, what dvc.lock says of the patch
+    store's content. A tag whose source is not there is left out.
+    """
+    commit, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain", *EVERYTHING_BUT_THE_LOCK)
+    found = {
+        "git.commit": commit,
+        "mlflow.source.git.commit": commit,
+        "git.dirty": None if status is None else str(bool(status)).lower(),
+        "dvc.exp_name": os.environ.get("DVC_EXP_NAME"),
+        "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV"),
+        "data.dvc_hash": _locked_hash(workspace() / "dvc.lock"),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def uncommitted_changes() -> str | None:
+    """What sets the workspace apart from its commit: git's status and diff; None where nothing does, or git cannot say."""
+    status = _git("status", "--porcelain", *EVERYTHING_BUT_THE_LOCK)
+    if not status:
+        return None
+    return f"{status}\n\n{_git('diff', 'HEAD', *EVERYTHING_BUT_THE_LOCK) or ''}\n"
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        command = ["git", "-C", str(workspace()), *arguments]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
+    except OSError:
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _locked_hash(lock: Path) -> str | None:
+    import yaml
+
+    try:
+        stages = yaml.safe_load(lock.read_text()).get("stages", {})
+    except (OSError, yaml.YAMLError, AttributeError):
+        return None
+    outs = stages.get(DATA_STAGE, {}).get("outs", [])
+    return outs[0].get("md5") if outs else None

@@ -1,13 +1,12 @@
 """The codec as MLflow serves it: a pyfunc made from this file and a model folder, with nothing pickled.
 
-Input: a table with one column `data` of bytes, pictures (any format Pillow reads) to compress or streams to
+Input: a table with one column `data` of bytes, pictures (any format that `image_io` reads) to compress or streams to
 decompress. Output: the same column, with streams or PNG pictures. The parameter `operation` says which. Of a variable-rate
 model `quality` (0 to 100) asks for a quality and `boxes` for more of it inside boxes, in every picture of the
-table: JSON, [{"xmin": 0.1, "ymin": 0.2, "xmax": 0.5, "ymax": 0.9, "weight": 1.0}, …] in shares of the upright picture,
+table: JSON, [{"xmin": 0.1, "ymin": 0.2, "xmax": 0.5, "ymax": 0.9, "weight": 1.0}, …] in fractions of the upright picture,
 where weight, how much the box counts, may be left out. docs/rest.md shows requests.
 """
 
-import io
 import json
 import logging
 import re
@@ -21,6 +20,8 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 OPERATIONS = ("compress", "decompress")
 PARAMETERS = ("operation", "quality", "boxes")
+
+log = logging.getLogger(__name__)
 
 
 class CodecModel(PythonModel):
@@ -51,26 +52,42 @@ class CodecModel(PythonModel):
 
     def _converted(self, model_input: pd.DataFrame, params: dict[str, Any]) -> list[bytes]:
         from balle_li.errors import BalleLiError
+        from balle_li.image_io import Picture
 
         operation = params.get("operation", OPERATIONS[0])
         if operation not in OPERATIONS:
             raise BalleLiError(f"operation is {operation!r}, must be one of {', '.join(OPERATIONS)}")
-        if operation == "decompress":
-            return [self._decompress(bytes(data)) for data in model_input["data"]]
         options = _encode_options(params)
-        return [self._codec.compress(_picture(bytes(data)), options) for data in model_input["data"]]
+
+        def compress(data: bytes) -> bytes:
+            picture = Picture.read(data)
+            for what in picture.left_out:
+                log.warning("%s", what)
+            return self._codec.compress(picture, options)
+
+        convert = compress if operation == "compress" else self._decompress
+        results = []
+        for number, data in enumerate(model_input["data"]):
+            try:
+                results.append(convert(bytes(data)))
+            except BalleLiError as error:
+                raise BalleLiError(f"row {number}: {error}") from error
+        return results
 
     def _decompress(self, stream: bytes) -> bytes:
-        file = io.BytesIO()
-        self._codec.decompress(stream).save(file, format="PNG")
-        return file.getvalue()
+        from balle_li.image_io import encoded
+
+        data, left_out = encoded(self._codec.decompress(stream), "PNG")
+        for what in left_out:
+            log.warning("%s", what)
+        return data
 
 
 class _RefuseUnknownParameters(logging.Filter):
     """Makes an error of MLflow's warning that it leaves out a parameter: a model is never shown those it does not know."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        from balle_li.configuration import near
+        from balle_li.errors import near
 
         found = re.match(r"Unrecognized params \[(.*?)\]", record.getMessage())
         if found is None:
@@ -78,24 +95,6 @@ class _RefuseUnknownParameters(logging.Filter):
         name = found[1].split(",")[0].strip("'\" ")
         known = f"{near(name, PARAMETERS)}known are {', '.join(PARAMETERS)}"
         raise MlflowException(f"parameter {name!r} is unknown: {known}", INVALID_PARAMETER_VALUE)
-
-
-def _picture(data: bytes) -> Any:
-    from PIL import Image
-
-    from balle_li.errors import BalleLiError
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-    except Image.DecompressionBombError:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
-        raise BalleLiError(
-            f"the picture is too large: it has more than {most:.0f} megapixels; send it in parts"
-        ) from None
-    except (OSError, ValueError, SyntaxError):
-        raise BalleLiError("data is not a picture that Pillow can read") from None
-    return image
 
 
 def _encode_options(params: dict[str, Any]) -> Any:

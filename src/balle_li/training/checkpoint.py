@@ -1,11 +1,31 @@
-"""Training weights in a file: what `init_from` starts from, and the best so far of a training."""
+"""What an interrupted training leaves, and how it stops: its lock, its last state, its best weights, Ctrl-C and SIGTERM."""
 
 import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed
+from filelock import FileLock, Timeout
 
 from balle_li.codec.model_folder import TENSORS_FILE, load_state, read_tensors, write_tensors
+from balle_li.compute import rank
 from balle_li.errors import BalleLiError, TrainingError
 from balle_li.models.base import CompressionModel
+
+LAST = "last.ckpt"  # in a work folder: the whole state of a training
+BEST = "best"  # in a work folder: a folder with the best weights so far, which `init_from` takes
+CONTINUE, SAVE, STOP = range(3)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STEPS_BETWEEN_AGREEMENTS = 10  # of several processes, about whether to save
 
 
 def save_weights(model: CompressionModel, path: Path, facts: dict[str, str]) -> None:
@@ -45,6 +65,89 @@ def load_weights(model: CompressionModel, path: Path) -> dict[str, str]:
     except BalleLiError as error:
         raise TrainingError(f"{path}: {error}") from None
     return facts
+
+
+def save_state(work: Path, state: dict[str, Any]) -> None:
+    """Write the whole state of a training, atomically. `state["fingerprint"]` says which training it is."""
+    part = work / f".{LAST}.part"
+    torch.save(state, part)
+    os.replace(part, work / LAST)
+
+
+def saved_state(work: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The state that `save_state` wrote; None where there is none, or it is another training's."""
+    if not (work / LAST).exists():
+        return None
+    state: dict[str, Any] = torch.load(work / LAST, map_location="cpu", weights_only=True)
+    return state if state["fingerprint"] == fingerprint else None
+
+
+@contextmanager
+def training_lock(work: Path) -> Iterator[None]:
+    """Hold `work` against a second training; of several processes under torchrun the first one holds it. May be nested.
+
+    Raises TrainingError: another process holds it.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    if rank() != 0:
+        yield
+        return
+    lock = FileLock(work / "lock", is_singleton=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise TrainingError(f"another process trains the same model in {work}; wait for it, or stop it first") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Interruption:
+    """Says after each step whether to continue, to save, or to save and stop; all processes of a training get the same answer.
+
+    minutes: from one save to the next.
+    """
+
+    def __init__(self, minutes: float, processes: int, device: torch.device) -> None:
+        self._seconds, self._processes, self._device = minutes * 60, processes, device
+        self._stop_requested = False
+        self.saved()
+
+    def saved(self) -> None:
+        """The state was saved just now."""
+        self._saved_at = time.monotonic()
+
+    def what_next(self, step: int) -> int:
+        """CONTINUE, SAVE or STOP, after `step` steps."""
+        due = time.monotonic() - self._saved_at >= self._seconds
+        own = STOP if self._stop_requested else SAVE if due else CONTINUE
+        if self._processes == 1:
+            return own
+        if step % _STEPS_BETWEEN_AGREEMENTS:
+            return CONTINUE
+        agreed = torch.tensor(own, device=self._device)
+        torch.distributed.all_reduce(agreed, torch.distributed.ReduceOp.MAX)
+        return int(agreed)
+
+    @contextmanager
+    def signals_caught(self) -> Iterator[None]:
+        """Within, the first Ctrl-C or SIGTERM asks for a stop after the step at hand; a second one stops at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals are the main thread's
+            return
+        before = {number: signal.signal(number, self._request_stop) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _request_stop(self, number: int, frame: FrameType | None) -> None:
+        if self._stop_requested:
+            raise KeyboardInterrupt
+        self._stop_requested = True
+        sys.stderr.write("\nStopping after this step; the training is saved and resumes from there next time.\n")
 
 
 def _said(model: dict[str, object]) -> str:

@@ -5,15 +5,13 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
 
-from balle_li.codec.dtype import fastest_dtype
+from balle_li.codec.transforms import fastest_dtype
 from balle_li.errors import TrainingError
 
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
@@ -38,6 +36,7 @@ def choose_precision(precision: str, accelerator: str) -> str:
 
 def make_fabric(accelerator: str, precision: str) -> Fabric:
     """Lightning's Fabric on `cpu` or `gpu`, in `fp32` or `bf16`; under torchrun, of as many processes as it started."""
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it would announce every process
     devices, machines = process_layout()
     strategy: str | DDPStrategy = "auto"
     if devices * machines > 1:
@@ -51,25 +50,10 @@ def make_fabric(accelerator: str, precision: str) -> Fabric:
         accelerator=accelerator, devices=devices, num_nodes=machines, strategy=strategy,
         precision=_PRECISIONS[precision],
     )  # fmt: skip
-    with quiet():
-        fabric.launch()
-    return fabric
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep Lightning's announcements off the terminal."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
-        for logger in loggers:
-            logger.setLevel(logging.WARNING)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+        fabric.launch()
+    return fabric
 
 
 def device_name(accelerator: str) -> str:

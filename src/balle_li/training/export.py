@@ -1,4 +1,4 @@
-"""From the best weights of a training to a finished model folder: integer tables, and what the training was."""
+"""The end of a training: its best weights, with integer tables and a report, become a model folder."""
 
 import os
 import tempfile
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from balle_li.codec.model_folder import DESCRIPTION_FILE, TENSORS_FILE, ModelFolder
 from balle_li.codec.transforms import Transforms
-from balle_li.datasets.patch_store import PatchStore
+from balle_li.data.patch_store import PatchStore
 from balle_li.files import write_json
 from balle_li.models.base import CompressionModel
 from balle_li.quality_map import QUALITY_SPAN, Levels, to_levels
@@ -33,11 +33,11 @@ def export(task: Task, weights: Path, history: Mapping[str, Any], folder: Path) 
     model = task.new_model()
     best_step = int(load_weights(model, weights)["step"])
     validation = next((record for record in history["validations"] if record["step"] == best_step), None)
-    summary = {"steps": task.config.steps, "best_step": best_step, "validation": validation}
+    summary = {"steps": 0 if model.trained_for else task.config.steps, "best_step": best_step, "validation": validation}
     accelerator = choose_device(task.config.device)
     machine = {"device": device_name(accelerator), "precision": choose_precision(task.config.precision, accelerator)}
     folder.mkdir(parents=True, exist_ok=True)
-    trained_for = {"lmbda": task.lmbda, "structure": task.config.structure}
+    trained_for = model.trained_for or {"lmbda": task.lmbda, "ms_ssim_weight": task.config.ms_ssim_weight}
     finished = finished_model(model, PatchStore(task.patches, "train"), trained_for, summary)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as name:
         part = Path(name)
@@ -51,7 +51,7 @@ def export(task: Task, weights: Path, history: Mapping[str, Any], folder: Path) 
 def finished_model(
     model: CompressionModel, store: PatchStore, trained_for: dict[str, float], training: dict[str, Any]
 ) -> ModelFolder:
-    """The trained model with its tables, counted on patches of `store` where its latent codec counts.
+    """The trained model with its tables; its latent codec may count symbols on patches of `store`.
 
     Raises BalleLiError: a weight is not finite.
     """

@@ -5,7 +5,6 @@
 
 import logging
 import math
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -18,30 +17,31 @@ from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from balle_li.codec.model_folder import TENSORS_FILE
-from balle_li.configuration import require
-from balle_li.datasets.patch_store import PatchStore
-from balle_li.distributed import rank, world_size
-from balle_li.errors import TrainingError
-from balle_li.latents.noise import UniformNoise
+from balle_li.compute import rank, world_size
+from balle_li.config import TrainConfig
+from balle_li.data.patch_store import PatchStore
+from balle_li.errors import ConfigError, TrainingError
+from balle_li.latents.base import UniformNoise
 from balle_li.models.base import CompressionModel
-from balle_li.progress import progress
-from balle_li.run_log import RunLog
-from balle_li.training.batches import batches_from, crop_source, pixels
-from balle_li.training.checkpoint import save_weights
-from balle_li.training.config import TrainConfig
+from balle_li.progress import RunLog, progress
+from balle_li.training.batches import batches_from, crop_source, draw_quality_maps, pixels
+from balle_li.training.checkpoint import (
+    BEST,
+    CONTINUE,
+    STOP,
+    Interruption,
+    save_state,
+    save_weights,
+    saved_state,
+    training_lock,
+)
 from balle_li.training.device import choose_device, choose_precision, keep_freed_memory, make_fabric, process_layout
 from balle_li.training.export import export
-from balle_li.training.history import History, Record, improves_no_more
-from balle_li.training.interruption import GO_ON, STOP, Interruption
-from balle_li.training.lock import training_lock
 from balle_li.training.loss import Cost, RateDistortionLoss
 from balle_li.training.optimizer import make_optimizer, make_scheduler
-from balle_li.training.quality_maps import draw_quality_maps
 from balle_li.training.task import Task
-from balle_li.training.validation import Validation, psnr
+from balle_li.training.validation import History, Record, Validation, improves_no_more, psnr
 
-LAST = "last.ckpt"  # in `work`: the whole state of a training
-BEST = "best"  # in `work`: a folder with the best weights so far, which `init_from` takes
 _NOISE = 3  # keeps these random numbers apart from those of `batches`
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def train(task: Task, folder: Path, work: Path, log: RunLog) -> None:
     the same number of steps, and ends with the weights that it would have had (bit for bit on a CPU in fp32). It is left in
     place for the caller to delete. Under torchrun every process calls this with the same arguments; each batch is split
     among them, and the first one writes. The model is the best by the cost of the validation patches, the last one where
-    there are none.
+    there are none. A model that is taken with its published weights is not trained.
 
     Raises ConfigError, StageError (no finished patches), TrainingError (diverged, no such device, two at a time), and
     KeyboardInterrupt after Ctrl-C or SIGTERM, when the training has been saved.
@@ -65,11 +65,15 @@ def train(task: Task, folder: Path, work: Path, log: RunLog) -> None:
             f"{task.patches} holds no training patches; curate more pictures or raise curate.split.train"
         )
     model = task.new_model()
-    _check(task.config, store, model)
+    if model.trained_for is None:
+        _check(task.config, store, model)
     keep_freed_memory()
     with training_lock(work):
-        saved = _saved_state(work / LAST, task)
-        if saved is not None and _is_over(saved, task.config):
+        saved = saved_state(work, task.fingerprint())
+        if model.trained_for is not None:
+            save_weights(model, work / BEST / TENSORS_FILE, {"step": "0"})
+            history = History(0).state()
+        elif saved is not None and _is_over(saved, task.config):
             history = saved["history"]
         else:
             history = _run(task, model, store, saved, work, log)
@@ -81,26 +85,28 @@ def _run(
     task: Task, model: CompressionModel, store: PatchStore, saved: dict[str, Any] | None, work: Path, log: RunLog
 ) -> dict[str, Any]:
     """Train from the state `saved` to the end; leaves the last state and the best weights in `work`, returns the history."""
-    config, share = task.config, (rank(), world_size())
+    config, process = task.config, (rank(), world_size())
     accelerator = choose_device(config.device)
     fabric = make_fabric(accelerator, choose_precision(config.precision, accelerator))
     class_weights = task.class_weights if config.lmbda_box > 0 else None
-    source = crop_source(store, config.crop, config.batch_size, task.seed, class_weights, share, fabric.device)
+    source = crop_source(
+        store, config.crop, config.batch_size, task.seed, class_weights, process, fabric.device, config.smooth_fraction
+    )
 
     step_module = TrainingStep(
-        model.to(fabric.device), RateDistortionLoss(task.lmbda, config.lmbda_box, config.structure)
+        model.to(fabric.device), RateDistortionLoss(task.lmbda, config.lmbda_box, config.ms_ssim_weight)
     )
     optimizer = make_optimizer(model, config.highest_lr)
     scheduler = make_scheduler(optimizer, config.schedule, config.steps, config.warmup)
     compiled_step, wrapped_optimizer = fabric.setup(
         _compiled(step_module) if config.compile else step_module, optimizer
     )
-    share_noise(model, share)
+    split_noise(model, process)
 
     validation_store = PatchStore(task.patches, "validation")
     validation = None
     if len(validation_store):
-        validation = Validation(validation_store, model, step_module.loss, fabric, class_weights, share)
+        validation = Validation(validation_store, model, step_module.loss, fabric, class_weights, process)
     step, history, totals = 0, History(config.steps), Totals(fabric.device)
     if saved is not None:
         step = saved["step"]
@@ -113,14 +119,14 @@ def _run(
     def save() -> None:
         if not totals.are_finite_with(model):
             raise TrainingError(_diverged(step, work / BEST))
-        if share[0] == 0:
+        if process[0] == 0:
             state = {"fingerprint": task.fingerprint(), "step": step, "history": history.state()}
             state |= {
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "scheduler": scheduler.state_dict(),
             }
-            _save_atomically(state, work / LAST)
+            save_state(work, state)
         interruption.saved()
 
     def validate() -> None:
@@ -131,16 +137,16 @@ def _run(
             if not math.isfinite(values["loss"]):
                 raise TrainingError(_diverged(step, work / BEST))
             better = history.add_validation(step, values)
-        if share[0] == 0:
+        if process[0] == 0:
             if better:
                 save_weights(model, work / BEST / TENSORS_FILE, {"step": str(step)})
             if validation is not None:
                 _report_validation(step, values, validation, log)
         history.count_pause(started)
 
-    interruption = Interruption(config.checkpoint_minutes, share[1], fabric.device)
+    interruption = Interruption(config.checkpoint_minutes, process[1], fabric.device)
     name = f"Training {model.name}{f' from step {step}' if step else ''}"
-    line = progress(name, config.steps - step, "steps") if share[0] == 0 else nullcontext(lambda done: None)
+    line = progress(name, config.steps - step, "steps") if process[0] == 0 else nullcontext(lambda done: None)
     with interruption.signals_caught(), line as advance, _compiler_errors():
         model.train()
         if config.init_from is not None and step == 0 and validation is not None:
@@ -149,9 +155,9 @@ def _run(
         for batch in batches_from(source, step):
             # All that is random in a step is drawn from a generator seeded with (seed, step).
             torch.manual_seed(int(np.random.SeedSequence([task.seed, _NOISE, step]).generate_state(1)[0]))
-            model.latent_codec.noisy_decoder = step < config.soft_steps
+            model.latent_codec.noisy_decoder = step < config.noise_steps
             weights = None if batch.weights is None else batch.weights.unsqueeze(1)
-            r = quality_maps(model, batch.images.shape, weights, fabric.device, share)
+            r = quality_maps(model, batch.images.shape, weights, fabric.device, process)
             cost: Cost = compiled_step(batch.images.to(fabric.device, non_blocking=True), weights, r)
             wrapped_optimizer.zero_grad()
             fabric.backward(cost["loss"])
@@ -174,7 +180,7 @@ def _run(
                 validate()
                 last = last or improves_no_more(history.validations, config.patience)
             next_is = interruption.what_next(step)
-            if last or next_is != GO_ON:
+            if last or next_is != CONTINUE:
                 save()
             if next_is == STOP:
                 raise KeyboardInterrupt
@@ -184,7 +190,7 @@ def _run(
 
 
 class TrainingStep(nn.Module):
-    """A model with its loss: what is compiled, and what several processes run in step.
+    """A model with its loss: torch.compile and DDP take the two as one module.
 
     images: uint8 `(B, H, W, 3)`; weights: the box weight maps `(B, 1, H, W)`; r: the quality maps of variable-rate models.
     """
@@ -222,21 +228,21 @@ class Totals:
 
 
 def quality_maps(
-    model: CompressionModel, images: torch.Size, weights: Tensor | None, device: torch.device, share: tuple[int, int]
+    model: CompressionModel, images: torch.Size, weights: Tensor | None, device: torch.device, process: tuple[int, int]
 ) -> Tensor | None:
     """The quality maps of one step `(B, 1, h, w)`, on `device`; None for models of one rate."""
     if not model.latent_codec.variable_rate:
         return None
     count, height, width, _ = images
     grid = height // model.downsampling, width // model.downsampling
-    return draw_quality_maps(count, *grid, weights, device, share)
+    return draw_quality_maps(count, *grid, weights, device, process)
 
 
-def share_noise(model: CompressionModel, share: tuple[int, int]) -> None:
-    """Let the model draw its part, (rank, processes), of the noise that one process alone would draw."""
+def split_noise(model: CompressionModel, process: tuple[int, int]) -> None:
+    """Let the model draw its part of the noise that one process alone would draw. process: (rank, processes)."""
     for part in model.modules():
         if isinstance(part, UniformNoise):
-            part.batch_share = share
+            part.process = process
 
 
 def _compiled(module: TrainingStep) -> Any:
@@ -258,8 +264,8 @@ def _compiler_errors() -> Iterator[None]:
 def _report_validation(step: int, values: Record, validation: Validation, log: RunLog) -> None:
     _send(log, step, "validation", values)
     log.picture("reconstructions", step, validation.picture())
-    figures = values["loss"], values["bpp"], values["psnr"]
-    logger.info("step %d: validation loss %.3f, %.3f bpp, %.2f dB", step, *figures)
+    shown = values["loss"], values["bpp"], values["psnr"]
+    logger.info("step %d: validation loss %.3f, %.3f bpp, %.2f dB", step, *shown)
 
 
 def _send(log: RunLog, step: int, split: str, values: Record) -> None:
@@ -279,29 +285,12 @@ def _diverged(step: int, best: Path) -> str:
 def _check(config: TrainConfig, store: PatchStore, model: CompressionModel) -> None:
     local, machines = process_layout()
     processes = local * machines
-    require(config.crop <= store.size, f"train.crop is {config.crop}, but patches.size is only {store.size}")
-    require(
-        config.crop % model.downsampling == 0,
-        f"train.crop is {config.crop}, must be a multiple of {model.downsampling} for {model.name}",
-    )
-    require(
-        config.batch_size % processes == 0,
-        f"train.batch_size is {config.batch_size}, must be a multiple of the {processes} processes",
-    )
-
-
-def _save_atomically(state: dict[str, Any], path: Path) -> None:
-    part = path.with_name(f".{path.name}.part")
-    torch.save(state, part)
-    os.replace(part, path)
-
-
-def _saved_state(last: Path, task: Task) -> dict[str, Any] | None:
-    """The state saved in `last`; None where there is none, or it is not this task's."""
-    if not last.exists():
-        return None
-    state: dict[str, Any] = torch.load(last, map_location="cpu", weights_only=True)
-    return state if state["fingerprint"] == task.fingerprint() else None
+    if config.crop > store.size:
+        raise ConfigError(f"train.crop is {config.crop}, but patches.size is only {store.size}")
+    if config.crop % model.side_multiple:
+        raise ConfigError(f"train.crop is {config.crop}, must be a multiple of {model.side_multiple} for {model.name}")
+    if config.batch_size % processes:
+        raise ConfigError(f"train.batch_size is {config.batch_size}, must be a multiple of the {processes} processes")
 
 
 def _is_over(saved: dict[str, Any], config: TrainConfig) -> bool:

@@ -6,35 +6,35 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from balle_li.models.base import ModelOutput
-from balle_li.structure import structural_error
+from balle_li.ms_ssim_loss import ms_ssim_loss
 
 SQUARED_PEAK = 255.0**2  # lmbda multiplies squared errors on the 0–255 scale
 
 
 class Cost(TypedDict):
-    """Scalars; mse and box_mse on the [0, 1] scale, not weighed by r; structure weighed, 0 where it is off."""
+    """Scalars; mse and box_mse on the [0, 1] scale, not weighed by r; ms_ssim_loss weighed by r, 0 where it is off."""
 
     loss: Tensor
     bpp: Tensor
     mse: Tensor
     box_mse: Tensor
-    structure: Tensor
+    ms_ssim_loss: Tensor
 
 
 class RateDistortionLoss:
-    """J = lmbda · 255² · MSE + bpp + lmbda_box · 255² · mean(w · (x − x_hat)²) + lmbda · structure · S.
+    """J = lmbda · 255² · MSE + bpp + lmbda_box · 255² · mean(w · (x − x_hat)²) + lmbda · ms_ssim_weight · S.
 
     bpp is Σ log p / (−ln 2 · pixels), the expected bits per pixel, as in the published code of Graham & Decoto (2019);
     their poster writes Σ log(likelihoods) / log(numpixels).
     w (H, W) is the box weight map, 0 outside all boxes. The mean runs over the whole picture, so that a small box
     does not outweigh all around it. This is the paper's Future Work (there lmbda_box = 0.1); 0 turns it off.
-    S is the structural error of `structural_error`, about 1 − MS-SSIM; structure = 0 turns it off, as in the paper.
+    S is `ms_ssim_loss`, about 1 − MS-SSIM; ms_ssim_weight = 0 turns it off, as in the paper.
     Where r is given, it weighs errors by 4^r, and each picture's J by 2^−(its mean r): rate and weighted error both about
     double with a unit of r, and without that the high rates alone would shape the model.
     """
 
-    def __init__(self, lmbda: float, lmbda_box: float, structure: float = 0.0) -> None:
-        self.lmbda, self.lmbda_box, self.structure = lmbda, lmbda_box, structure
+    def __init__(self, lmbda: float, lmbda_box: float, ms_ssim_weight: float = 0.0) -> None:
+        self.lmbda, self.lmbda_box, self.ms_ssim_weight = lmbda, lmbda_box, ms_ssim_weight
 
     def __call__(self, output: ModelOutput, x: Tensor, weights: Tensor | None, r: Tensor | None = None) -> Cost:
         """x `(B, 3, H, W)` in [0, 1]; weights `(B, 1, H, W)`, None where no pixel lies in a box; r `(B, 1, H/d, W/d)` of
@@ -47,16 +47,21 @@ class RateDistortionLoss:
         error = self.lmbda * squared if boxed is None else self.lmbda * squared + self.lmbda_box * boxed
         r_weights = None if r is None else F.interpolate(4.0**r, (height, width))
         cost = bpp + SQUARED_PEAK * _mean(error if r_weights is None else error * r_weights)
-        structure = cost.new_zeros(())
-        if self.structure > 0:
-            structural = structural_error(x, output["x_hat"], r_weights)
-            structure = structural.detach().mean()
-            cost = cost + self.lmbda * self.structure * structural
+        ms_ssim_term = cost.new_zeros(len(cost))
+        if self.ms_ssim_weight > 0:
+            ms_ssim_term = ms_ssim_loss(x, output["x_hat"], r_weights)
+            cost = cost + self.lmbda * self.ms_ssim_weight * ms_ssim_term
         if r is not None:
             cost = cost * 2.0 ** -_mean(r)
         mse = squared.mean()
         box_mse = mse.new_zeros(()) if boxed is None else boxed.mean()
-        return {"loss": cost.mean(), "bpp": bpp.mean(), "mse": mse, "box_mse": box_mse, "structure": structure}
+        return {
+            "loss": cost.mean(),
+            "bpp": bpp.mean(),
+            "mse": mse,
+            "box_mse": box_mse,
+            "ms_ssim_loss": ms_ssim_term.detach().mean(),
+        }
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What is to be trained: the parameters, the patches and the weights to start from, and one hash of them all."""
+"""A training before it starts: its parameters, its patches, its initial weights, and one hash of them all."""
 
 import hashlib
 import json
@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
+from balle_li.config import ZOO, TrainConfig
 from balle_li.files import sha256_file
-from balle_li.models.base import CompressionModel
+from balle_li.models.base import CompressionModel, build
 from balle_li.models.layers import ScaledConvolution
-from balle_li.models.registry import ModelConfig, build
+from balle_li.registry import ModelConfig
 from balle_li.training.checkpoint import load_weights, weights_file
-from balle_li.training.config import TrainConfig
 
 _WITHOUT_EFFECT = ("device", "checkpoint_minutes")
-"""Parameters that say where a training runs and how often it is saved, and do not change what comes out."""
+"""Parameters that do not change the result: where a training runs, and how often it is saved."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,28 @@ class Task:
     def fingerprint(self) -> str:
         """A hash of what the result depends on: an interrupted training of the same fingerprint resumes.
 
-        Weights to start from count by what they are, wherever they lie.
+        Of initial weights the content counts, not the place.
 
         Raises TrainingError: there are no weights at `init_from`.
         """
         facts, start = self.facts(), self.config.init_from
         for name in (*_WITHOUT_EFFECT, "init_from"):
             del facts["train"][name]
-        weights = None if start is None else sha256_file(weights_file(start))
+        weights = start if start in (None, ZOO) else sha256_file(weights_file(start))
         identity = json.dumps([facts, sha256_file(self.patches / "patches.json"), weights], sort_keys=True)
         return hashlib.sha256(identity.encode()).hexdigest()
 
     def new_model(self) -> CompressionModel:
-        """The model as training starts from it. Raises ConfigError: no such model; TrainingError: as `load_weights`."""
+        """The model as training starts from it.
+
+        Raises ConfigError: no such model; TrainingError: as `load_weights` and `CompressionModel.load_published`.
+        """
         torch.manual_seed(self.seed)
-        model = build(self.model).to(memory_format=torch.channels_last)
-        if self.config.init_from is not None:
+        model = build(self.model)
+        model.to(memory_format=model.memory_format)
+        if self.config.init_from == ZOO or model.trained_for is not None:
+            model.load_published()
+        elif self.config.init_from is not None:
             load_weights(model, weights_file(self.config.init_from))
             for part in model.modules():
                 if isinstance(part, ScaledConvolution):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 from tiny_model import tiny_model
 
 from balle_li.boxes import Box
@@ -20,15 +20,24 @@ from balle_li.codec.options import EncodeOptions
 
 
 def images() -> dict[str, Image.Image]:
-    """A picture with side information, a grey one, and one whose values leave the tables."""
+    """A picture with side information, a grey one, one whose values leave the tables, and one with all kinds of metadata."""
     rows, columns = np.mgrid[0:70, 0:90]
     colour = np.stack([rows * 3, columns * 2, rows + columns], axis=2).clip(0, 255).astype(np.uint8)
     alpha = Image.fromarray(((rows + columns) % 256).astype(np.uint8))
     first = Image.fromarray(colour)
     first.putalpha(alpha)
-    first.info |= {"icc_profile": b"not a real profile", "exif": b"Exif\0\0not real tags"}
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "a camera"
+    first.info |= {"icc_profile": b"not a real profile", "exif": exif.tobytes()}
     noise = np.random.default_rng(0).integers(0, 2, (33, 47, 3), dtype=np.uint8) * 255
-    return {"rgba": first, "grey": Image.fromarray(colour[:, :, 0]), "noise": Image.fromarray(noise)}
+    described = Image.new("RGB", (20, 16), "teal")
+    described.info |= {"icc_profile": b"not a real profile", "xmp": b"<x:xmpmeta/>", "dpi": (300.0, 299.99)}
+    return {
+        "rgba": first,
+        "grey": Image.fromarray(colour[:, :, 0]),
+        "noise": Image.fromarray(noise),
+        "described": described,
+    }
 
 
 def main() -> None:

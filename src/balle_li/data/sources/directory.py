@@ -1,0 +1,239 @@
+"""The user's own folders of pictures, with labels in one of the usual formats or without."""
+
+import logging
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from balle_li.config import DirectoryConfig
+from balle_li.data.labels import Labels, PictureLabels, coco, open_images, same, split_of, voc, yolo
+from balle_li.data.manifest import write_origins
+from balle_li.data.sources import copy_picture, register_source, write_tables
+from balle_li.errors import DatasetError
+from balle_li.files import printable, project_home, sha256_file
+from balle_li.progress import progress
+
+FORMATS: dict[str, ModuleType] = {"open-images": open_images, "coco": coco, "voc": voc, "yolo": yolo}
+# fmt: off
+SUFFIXES = frozenset({
+    ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm",
+    ".tif", ".tiff", ".webp",
+})
+# fmt: on
+LABEL_SUFFIXES = frozenset({".csv", ".json", ".txt", ".xml"})
+NOT_PHOTOGRAPHS = frozenset(
+    {"__MACOSX", "SegmentationClass", "SegmentationObject"}
+)  # folders; the last two: VOC's masks
+LONGEST_NAME = 120  # characters of an id beside its digits; file systems allow names of 255 bytes
+ID_DIGITS = 12
+NAMED_IN_REPORT = 100
+
+log = logging.getLogger(__name__)
+
+
+@register_source("directory")
+class Directory(DirectoryConfig):
+    """The pictures of the user's own folders."""
+
+    def download(self, folder: Path, seed: int, max_missing: float) -> None:
+        """Copy the pictures to `folder/images` and write the tables beside them; see `Source.download`.
+
+        Pictures are not looked into: what cannot be decoded is curate's to drop and to name, by the user's own path,
+        which origins.json keeps. Labels that cannot be used, or point to no picture, are counted and listed in
+        report.json, and so are files that cannot be copied.
+
+        Raises DatasetError: a folder is missing or empty, labels are damaged or yield no box at all, those that were
+        asked for are not there, or more than the fraction `max_missing` of the labelled pictures is missing.
+        """
+        records: dict[str, dict[str, Any]] = {}
+        missing: list[dict[str, str]] = []
+        reports = []
+        origins: dict[str, str] = {}
+        present = 0
+        taken: set[Path] = set()
+        for text in self.paths:
+            root = (project_home() / Path(text).expanduser()).resolve()
+            files = _list_files(root, text, skip=folder.resolve())
+            pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
+            if not pictures:
+                raise DatasetError(f"dataset.directory.paths: {text} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+            labels = read_labels(self.labels, root, files, pictures)
+            absent = [
+                {"picture": name, "reason": f"the {labels.kind} labels of {text} name it, but it is not there"}
+                for name in (labels.without_picture if labels.must_have_pictures else ())
+            ]
+            pictures = [picture for picture in pictures if picture not in taken]
+            taken.update(pictures)
+            repeated = 0
+            with progress(f"Copying {root.name}", len(pictures), "pictures") as advance:
+                for picture in pictures:
+                    own = printable(os.path.join(text, picture.relative_to(root)))
+                    try:
+                        record = _copy(picture, root, labels, folder)
+                    except DatasetError as error:
+                        absent.append({"picture": own, "reason": str(error)})
+                    else:
+                        known = records.get(record["image_id"])
+                        repeated += known is not None
+                        if known is None or len(record["boxes"]) > len(known["boxes"]):
+                            records[record["image_id"]] = record
+                            origins[record["path"]] = own
+                    advance(1)
+            present += len(pictures) if not labels.by_picture else sum(path in labels.by_picture for path in pictures)
+            missing += absent
+            reports.append(_report(text, labels, len(pictures), repeated))
+        if missing:
+            _check_missing(missing, present, max_missing)
+        paths = ", ".join(self.paths)
+        preface = f"Pictures from {paths}. Authors and licences are those that the labels state."
+        write_origins(folder, origins)
+        write_tables(folder, list(records.values()), preface, {"source": "directory", "folders": reports}, missing)
+
+
+def read_labels(kind: str, root: Path, files: Sequence[Path], pictures: Sequence[Path]) -> Labels:
+    """The labels of `pictures`, which lie with other `files` under `root`; empty for "none", or "auto" without labels.
+
+    Label files are looked for under `root` and, when there are none, a few folders above it, so that one split's
+    folder of pictures finds its labels. Raises DatasetError: labels of `kind` are not there, are damaged, are about
+    other pictures, or yield no box at all.
+    """
+    if kind == "none":
+        return Labels("none")
+    others = {name: module for name, module in FORMATS.items() if kind in ("auto", name)}
+    while others:
+        name = next(iter(others))
+        module = others.pop(name)
+        found = module.find(root, files, pictures)
+        if found is None:
+            if kind != "auto":
+                raise DatasetError(f"{root}: no labels of the kind {kind!r}; expected are {module.EXPECTED}")
+            continue
+        labels: Labels = module.read(found, pictures)
+        if labels.boxes:
+            labels.unused = [
+                f"{other} labels" for other in others if _lie_in(FORMATS[other].find(root, files, pictures))
+            ]
+            return labels
+        if kind != "auto" or found.complete or labels.by_picture:
+            raise DatasetError(_why_no_box(root, name, labels))
+    stems = {same(name) for picture in pictures for name in (picture.stem, picture.name)}
+    candidates = (path for path in files if path.suffix.lower() in LABEL_SUFFIXES)
+    maybe = [path for path in candidates if path.suffix.lower() != ".txt" or same(path.stem) in stems]
+    return Labels("none", unused=[printable(path.relative_to(root)) for path in maybe])
+
+
+def _lie_in(found: Any) -> bool:
+    """Whether a format's labels were found in the folder itself."""
+    return found is not None and found.complete
+
+
+def _why_no_box(root: Path, name: str, labels: Labels) -> str:
+    if labels.by_picture:
+        first = f" ({labels.problems[0]['labels']}: {labels.problems[0]['reason']})" if labels.problems else ""
+        why = f"its {name} labels yield no box{first}; correct them"
+    else:
+        first = f" (they name {labels.without_picture[0]!r}, for one)" if labels.without_picture else ""
+        why = f"its {name} labels are about none of its pictures{first}; correct dataset.directory.paths"
+    return f"{root}: {why}, or set dataset.directory.labels to none"
+
+
+def _list_files(root: Path, text: str, skip: Path) -> list[Path]:
+    """All files under `root`, sorted; without hidden ones and without the folder that the pictures go to."""
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "does not exist"
+        raise DatasetError(f"dataset.directory.paths: {text} {what} (looked for it at {root})")
+
+    def refuse(error: OSError) -> None:
+        raise DatasetError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+    found = []
+    visited = set()
+    for here, folders, names in os.walk(root, followlinks=True, onerror=refuse):
+        real = os.path.realpath(here)
+        if real in visited or Path(real) == skip:
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in NOT_PHOTOGRAPHS]
+        found += [Path(here, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.is_file())
+
+
+def _copy(picture: Path, root: Path, labels: Labels, folder: Path) -> dict[str, Any]:
+    """Copy a picture; returns its row of the index. Raises DatasetError: it cannot be read."""
+    relative = picture.relative_to(root)
+    image_id = _image_id(picture, relative)
+    path = f"images/{image_id}{picture.suffix.lower()}"
+    copy_picture(picture, folder / path)
+    known = labels.by_picture.get(picture, PictureLabels())
+    return {
+        "image_id": image_id,
+        "path": path,
+        "source_url": known.source_url,
+        "licence": known.licence,
+        "author": known.author,
+        "title": known.title,
+        "rotation": known.rotation,
+        "source_split": split_of(Path(root.name) / relative.parent),
+        "boxes": known.boxes,
+    }
+
+
+def _image_id(picture: Path, relative: Path) -> str:
+    """The relative path, as far as every file system and URL allows its letters, and digits of the file's content.
+
+    Ids decide the split a picture falls into. They come from the picture alone, so that no other that comes or goes
+    changes one. Raises DatasetError: the picture cannot be read.
+    """
+    try:
+        digits = sha256_file(picture)[:ID_DIGITS]
+    except OSError as error:
+        raise DatasetError(f"{printable(picture)} cannot be read: {error.strerror}") from error
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", relative.with_suffix("").as_posix().replace("/", "__"))
+    return f"{name[:LONGEST_NAME].strip('_.') or 'picture'}-{digits}"
+
+
+def _report(text: str, labels: Labels, pictures: int, repeated: int) -> dict[str, Any]:
+    """What report.json says of a folder. What of its labels is not used is also said at once."""
+    absent, problems, unused = labels.without_picture, labels.problems, labels.unused
+    if absent:
+        log.warning("%s: %d labelled pictures are not there, for one: %s", text, len(absent), absent[0])
+    if problems:
+        first = f"{problems[0]['labels']}: {problems[0]['reason']}"
+        log.warning("%s: %d labels cannot be used, for one: %s", text, len(problems), first)
+    if unused:
+        more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
+        log.warning("%s: not read, though they may be labels: %s%s", text, ", ".join(unused[:3]), more)
+    counts = {
+        "boxes_clipped": labels.clipped_boxes,
+        "crowd_boxes": labels.crowd_boxes,
+        "annotations_of_unknown_pictures": labels.unknown_pictures,
+        "pictures_taken_once_of_several_copies": repeated,
+    }
+    told = [f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count]
+    if told:
+        log.warning("%s: %s (report.json counts them)", text, ", ".join(told))
+    return {
+        "path": text,
+        "labels": labels.kind,
+        "pictures": pictures,
+        "labels_without_picture": len(absent),
+        "labels_without_picture_first": absent[:NAMED_IN_REPORT],
+        "label_problems": problems,
+        "labels_not_used": unused[:NAMED_IN_REPORT],
+        **counts,
+    }
+
+
+def _check_missing(missing: Sequence[dict[str, str]], present: int, max_missing: float) -> None:
+    """`present`: the labelled pictures that are there, or all where there are no labels."""
+    fraction = len(missing) / (len(missing) + present)
+    if fraction > max_missing:
+        first = missing[0]
+        raise DatasetError(
+            f"{len(missing)} of {len(missing) + present} labelled pictures ({fraction:.1%}) are not in the folders, "
+            f"{first['picture']} for one ({first['reason']}); add them, or raise dataset.max_missing"
+        )

@@ -1,0 +1,52 @@
+"""What lies in the user's own folders. DVC does not version them, so this stage looks at them each time.
+
+`python -m balle_li.inputs` writes data/00_inputs/pictures.json, of dataset.directory.paths, and extra_sets.json, of
+evaluate.extra_sets. The stages that read these folders depend on one of the two: they run again when it changed.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from balle_li.config import Parameters, read
+from balle_li.errors import BalleLiError, ConfigError
+from balle_li.files import project_home, workspace, write_json
+
+FOLDER = Path("data/00_inputs")
+
+
+def contents(folder: Path) -> list[list[Any]] | None:
+    """Path within `folder`, size in bytes and time of change in ns of every file below it, sorted; None where it is no folder."""
+    if not folder.is_dir():
+        return None
+    found = []
+    for here, _, names in os.walk(folder):
+        for name in names:
+            path = Path(here, name)
+            status = path.lstat()
+            found.append([os.fsencode(path.relative_to(folder)).hex(), status.st_size, status.st_mtime_ns])
+    return sorted(found)
+
+
+def main() -> None:
+    """Write both files. Exits with one line when params.yaml cannot be read."""
+    root = workspace()
+    try:
+        parameters = read(Parameters, yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")), "")
+    except yaml.YAMLError as error:
+        raise ConfigError(f"params.yaml is not valid YAML: {' '.join(str(error).split())}") from error
+    dataset = parameters.dataset
+    own = dataset.directory.paths if dataset.source == "directory" else []
+    for name, paths in (("pictures", own), ("extra_sets", parameters.evaluate.extra_sets.values())):
+        folders = {path: contents(project_home() / Path(path).expanduser()) for path in paths}
+        write_json(root / FOLDER / f"{name}.json", folders)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BalleLiError as error:
+        sys.exit(f"Error: {error}")

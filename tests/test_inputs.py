@@ -1,0 +1,79 @@
+"""The users' own folders: whoever adds, changes or removes a picture need not tell DVC."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from small_project import ROOT
+
+from balle_li.files import read_json
+from balle_li.inputs import contents, main
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with folders of its own: `photos` to train on, `extra` to measure on."""
+    for name in ("photos/below", "extra"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "photos/below/one.jpg").write_bytes(b"one")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    parameters = yaml.safe_load((ROOT / "params.yaml").read_text())
+    parameters["dataset"] |= {"source": "directory", "directory": {"paths": ["photos"], "labels": "auto"}}
+    parameters["evaluate"]["extra_sets"] = {"mine": "extra"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(parameters))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return tmp_path
+
+
+def recorded() -> tuple[object, object]:
+    main()
+    return tuple(read_json(f"data/00_inputs/{name}.json") for name in ("pictures", "extra_sets"))
+
+
+def test_a_changed_folder_changes_its_own_record_alone(project):
+    pictures, extra = recorded()
+    assert recorded() == (pictures, extra)
+    (project / "photos/two.jpg").write_bytes(b"two")
+    more, same = recorded()
+    assert more != pictures and same == extra
+    (project / "extra/three.png").write_bytes(b"three")
+    assert recorded()[0] == more and recorded()[1] != extra
+
+
+def test_a_changed_or_removed_file_is_noticed(project):
+    before = contents(project / "photos")
+    os.utime(project / "photos/below/one.jpg", ns=(1, 1))
+    touched = contents(project / "photos")
+    (project / "photos/below/one.jpg").unlink()
+    assert before != touched and contents(project / "photos") == []
+
+
+def test_a_folder_that_is_not_there_is_left_to_the_stage_that_reads_it(project):
+    shutil.rmtree(project / "photos")
+    assert recorded()[0] == {"photos": None}
+
+
+def test_names_that_are_no_unicode(project):
+    (project / "photos" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"")
+    assert len(contents(project / "photos")) == 2
+
+
+def test_other_sources_have_no_folders(project):
+    parameters = yaml.safe_load((project / "params.yaml").read_text())
+    parameters["dataset"]["source"] = "sample"
+    (project / "params.yaml").write_text(yaml.safe_dump(parameters))
+    assert recorded()[0] == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("lmbda: 1\n", "params.yaml: "), ("a: [", "params.yaml is not valid YAML")]
+)
+def test_wrong_parameters_are_one_line(project, text, message):
+    (project / "params.yaml").write_text(text)
+    done = subprocess.run([sys.executable, "-m", "balle_li.inputs"], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith(f"Error: {message}") and done.stderr.count("\n") == 1

@@ -182,7 +182,7 @@ class TrainConfig:
     schedule: ScheduleName
     warmup: Annotated[Float, Field(ge=0, lt=1)]  # fraction of the steps in which the learning rate rises
     clip: NotNegative  # largest norm of the gradient; 0 turns clipping off
-    lmbda_box: NotNegative  # weight of the squared error inside boxes, beside lmbda
+    lmbda_box: NotNegative  # weight of the squared error inside boxes, added to the cost
     ms_ssim_weight: NotNegative  # weight of the MS-SSIM loss, in units of lmbda
     device: Device
     precision: Literal["auto", "fp32", "bf16"]
@@ -190,9 +190,8 @@ class TrainConfig:
     checkpoint_minutes: Positive
     validate_every: Count  # steps
     patience: Annotated[Int, Field(ge=0)]  # validations in a row that are no better; 0 never stops early
-    noise_fraction: (
-        Fraction  # of the steps from scratch, in which a variable-rate decoder gets the additive-noise proxy
-    )
+    # Of the steps from scratch, in which a variable-rate decoder gets the additive-noise proxy.
+    noise_fraction: Fraction
     init_from: str | None  # a model folder, or its training weights, to start from; or ZOO
 
     @property

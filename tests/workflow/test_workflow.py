@@ -15,7 +15,9 @@ HEADLINE = {"test/bpp", "test/psnr", "test/ms_ssim", "test/rd_cost"}
 
 
 def stages_run(output: str) -> list[str]:
-    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+    """The stages that ran, but for `inputs`, which looks at the users' folders each time."""
+    ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+    return [stage for stage in ran if stage != "inputs"]
 
 
 def test_repro_makes_everything_and_leaves_git_clean_but_for_the_lock(project):
@@ -187,7 +189,7 @@ def test_a_wrong_parameter_is_one_line(project, command, message):
 def test_a_model_of_compressais_goes_through_the_same_stages(project):
     before = len(project.mlflow_runs())
     answer = project.run("dvc exp run -n peer -S model.name=bmshj2018-hyperprior")
-    assert stages_run(answer.stdout) == ["train", "evaluate", "register"]
+    assert sorted(stages_run(answer.stdout)) == ["evaluate", "register", "report", "train"]
     (run,) = project.mlflow_runs()[before:]
     assert run.info.status == "FINISHED" and run.data.metrics.keys() >= HEADLINE
     assert run.data.params["model.name"] == "bmshj2018-hyperprior"

@@ -158,5 +158,8 @@ def test_short_and_logged_metrics_name_every_metric() -> None:
     short, logged = short_metrics(metrics), logged_metrics(metrics)
     assert short["bd_psnr"] == pytest.approx(-50) and len(short) <= 12
     assert {"psnr", "ms_ssim", "saved_psnr", "saved_ms_ssim", "bd_ms_ssim"} <= set(short)
+    assert short["saved_psnr"] is None, "the BD-rate says it"
+    one_rate = short_metrics(summarise([*_model("a"), *_jpeg("a")]))
+    assert one_rate["saved_psnr"] is not None and one_rate["bd_psnr"] is None
     assert logged["test/psnr"] == 30.0 and logged["kodak/bd_rate_psnr"] == pytest.approx(-50)
     assert logged["test/jpeg_ms_ssim"] == pytest.approx(0.87, abs=0.01) and "test/psnr_inside" not in logged

@@ -176,12 +176,17 @@ class JpegComparison:
 
 
 def short_metrics(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    """What fits on a screen, flat and rounded; BD-rates are None for a model of one rate."""
+    """What fits on a screen, flat and rounded; DVC's tables leave out what is None.
+
+    A model of one rate has the bits it saves at that rate; a model of several has BD-rates, which say it for all of them.
+    """
     model, names = metrics["model"], [facts.name for facts in facts_in(metrics)]
+    bd_rate = {name: found["percent"] for name, found in metrics.get("bd_rate", {}).items()}
+    saved = {name: metrics["jpeg"][f"at_equal_{name}"]["bits_saved"] for name in names}
     found = {
-        **{name: model[name] for name in ("bpp", *names, "rd_cost", "encode_ms", "decode_ms")},
-        **{f"saved_{name}": metrics["jpeg"][f"at_equal_{name}"]["bits_saved"] for name in names},
-        **{f"bd_{name}": metrics.get("bd_rate", {}).get(name, {}).get("percent") for name in names},
+        **{name: model[name] for name in ("bpp", *names, "rd_cost")},
+        **{f"saved_{name}": saved[name] if bd_rate.get(name) is None else None for name in names},
+        **{f"bd_{name}": bd_rate.get(name) for name in names},
         "in_boxes": metrics.get("with_boxes", {}).get("gain_inside"),
     }
     return {name: None if value is None else float(f"{value:.4g}") for name, value in found.items()}

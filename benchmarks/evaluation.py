@@ -96,9 +96,10 @@ def timed(rows: list[dict[str, Any]], folder: Path) -> tuple[float, float]:
     write_json(
         evaluation / EVALUATION_FILE,
         {
-            "model": {"name": "balle-li-roi", "setting": "N=64", "lmbda": 0.01, "steps": 0},
+            "model": {"name": "balle-li-roi", "setting": "N=64", "lmbda": 0.01, "kind": "ms-ssim", "steps": 0},
+            "baselines": {},
             "metrics": [asdict(fact) for fact in facts],
-            **{"test_set": "", "all_pictures": "", "exact": [], "left_out": {}, "skipped_files": {}},
+            **{"test_set": "", "all_pictures": "", "known_as": None, "exact": [], "left_out": {}, "skipped_files": {}},
         },
     )
     start = time.process_time()

@@ -18,6 +18,8 @@ def main() -> None:
         f"{registration['name']} version {registration['version']}: {model['bpp']:.3f} bpp, {', '.join(figures)} "
         f"on the test pictures; {registration['reason']}"
     )
+    for baseline in metrics["baselines"].values():
+        print(baseline["verdict"])
     print(f"Report: {REPORTS}/report/report.html   Pictures: {REPORTS}/report/pictures.png   Runs: make ui")
 
 

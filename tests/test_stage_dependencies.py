@@ -34,10 +34,11 @@ FOUND_BY_NAME = {
 """Rooms whose files a registry imports by name, by the module that asks for them."""
 
 FILES = {
-    "pipelines.train.initial_weights": (
+    "pipelines.model_places": (
         "src/balle_li/released_model/model.json",
         "src/balle_li/released_model/model.safetensors",
     ),
+    "balle_li.evaluation.published": ("src/balle_li/evaluation/published/kodak.json",),
 }
 """What a module reads that is no code."""
 

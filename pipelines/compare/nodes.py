@@ -23,12 +23,25 @@ def compare(compare: dict[str, Any]) -> Fill:
         from balle_li.tracking import runs
 
         found = runs.finished_runs(config.experiment, config.runs, config.filter)
-        read = _read_all(found)
-        data = write_comparison(read, folder)
+        data = write_comparison(of_kind(_read_all(found), config.kind), folder)
         run_id = runs.log_comparison(folder, data["runs"], config.experiment)
         logger.info("%d runs compared in data/05_reports/comparison/report.html (run %s)", len(data["runs"]), run_id)
 
     return fill
+
+
+def of_kind(runs: "list[EvaluatedRun]", kind: str) -> "list[EvaluatedRun]":
+    """Those whose models were trained for `kind`, `any` being all. Raises StageError: there are none."""
+    from balle_li.errors import StageError
+
+    chosen = [run for run in runs if kind in ("any", run.kind)]
+    if not chosen:
+        raise StageError(f"no run is of the kind {kind}; set compare.kind to any")
+    if others := len(runs) - len(chosen):
+        logger.info(
+            "%d run%s of another kind and left out: compare.kind is %s", others, "s are" if others > 1 else " is", kind
+        )
+    return chosen
 
 
 def _read_all(found: "list[FinishedRun]") -> "list[EvaluatedRun]":

@@ -26,9 +26,11 @@ def evaluate(
         from balle_li.evaluation.evaluate import evaluate
         from balle_li.files import read_json
         from balle_li.tracking import run
+        from pipelines.model_places import baselines
 
+        others = baselines(config.baselines)
         with run.attached(mlflow_run["run_id"], parameters, run.origin_tags(), "evaluate") as log:
-            evaluate(raw, curated, model, config, class_weights, compute_config, folder)
+            evaluate(raw, curated, model, others, config, class_weights, compute_config, folder)
             write_summary(folder, log)
             log.dataset("test pictures", curated, read_json(folder / "metrics.json")["test_set"], "testing")
 

@@ -2,12 +2,10 @@
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from balle_li.config import ZOO
-
-RELEASED = "released"
+from balle_li.config import RELEASED, ZOO, is_registered
+from pipelines.model_places import located
 
 logger = logging.getLogger(__name__)
 
@@ -18,8 +16,7 @@ def locate(init_from: str | None, model: Mapping[str, Any]) -> str | None:
     `zoo` stays as it is: the weights that the model's authors published, which the model itself fetches.
 
     `released` are the weights that ship with the package, if they are of this `model`, its name and hyperparameters; else
-    a training starts from scratch. It may also be such a folder or file (a relative path starts at the checkout), or a version in
-    the registry: models:/balle-li/3, models:/balle-li@champion.
+    a training starts from scratch. What else it may be, `located` says.
 
     Raises TrackingError: the registry has no such version. Raises TrainingError: nothing is there.
     """
@@ -32,15 +29,10 @@ def locate(init_from: str | None, model: Mapping[str, Any]) -> str | None:
             return str(RELEASED_MODEL)
         logger.info("no released weights are of %s: training starts from scratch", dict(model))
         return None
-    if init_from.startswith("models:/"):
-        from balle_li.tracking.registry import model_path
+    path = located(init_from)
+    if not is_registered(init_from) and not path.exists():
+        from balle_li.errors import TrainingError
 
-        return str(model_path(init_from))
-    from balle_li.errors import TrainingError
-    from balle_li.files import project_home
-
-    path = project_home() / Path(init_from).expanduser()
-    if not path.exists():
         raise TrainingError(
             f"train.init_from: {path} does not exist (DVC empties data/04_models before it trains); name a copy of a "
             "model folder, or a registered model such as models:/balle-li@champion"

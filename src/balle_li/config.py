@@ -27,8 +27,8 @@ from balle_li.registry import CODECS, METRICS, SOURCES, ModelConfig, Registry
 
 HEADLINE_QUALITY = 50
 """The quality that stands for a variable-rate model: it asks for the lmbda of the training."""
-ZOO = "zoo"
-"""In `train.init_from`: the weights that the model's authors published."""
+ZOO, RELEASED = "zoo", "released"
+"""In `train.init_from`: the weights that the model's authors published, and those that ship with this package."""
 TEST_SET = "test"
 """The name of the test split among the sets of pictures."""
 SPLITS = ("train", "validation", "test")
@@ -214,6 +214,7 @@ class EvaluationConfig:
     qualities: list[Annotated[Float, Field(ge=0, le=100)]]
     jpeg_qualities: list[Annotated[Int, Field(ge=1, le=95)]]  # the paper's 8, 16 and 32 are always measured
     codecs: list[Annotated[str, _named(CODECS)]]  # classical codecs to measure beside JPEG
+    baselines: list[Name]  # other models to measure on the same pictures: RELEASED, model folders, models:/name@alias
     extra_sets: dict[Name, str]  # folders of pictures to measure beside the test split, by their names in the report
     device: Device  # where the model's transforms run
     pictures_on_page: Count  # rows of pictures.png at most
@@ -258,6 +259,7 @@ class CompareConfig:
 
     experiment: str  # of MLflow
     runs: list[str]  # ids or names, or starts of them; empty: every finished run that has an evaluation
+    kind: Literal["any", "mse", "ms-ssim"]  # of what their losses measure
     filter: str  # MLflow's search filter on top, such as tags.sweep = 'first'; empty: none
 
 
@@ -289,6 +291,11 @@ class Parameters:
         for name, path in self.evaluate.extra_sets.items():
             folder = project_home() / Path(path).expanduser()
             _require(folder.is_dir(), f"evaluate.extra_sets.{name}: {path} is not a folder; correct it, or take it out")
+
+
+def is_registered(place: str) -> bool:
+    """Whether it names a model in MLflow's registry, such as models:/balle-li@champion."""
+    return place.startswith("models:/")
 
 
 def read(section: type[Section], values: Mapping[str, Any], where: str) -> Section:

@@ -1,7 +1,8 @@
 """What lies in the user's own folders. DVC does not version them, so this stage looks at them each time.
 
-`python -m balle_li.inputs` writes data/00_inputs/pictures.json, of dataset.directory.paths, and extra_sets.json, of
-evaluate.extra_sets. The stages that read these folders depend on one of the two: they run again when it changed.
+`python -m balle_li.inputs` writes data/00_inputs/pictures.json, of dataset.directory.paths, extra_sets.json, of
+evaluate.extra_sets, and baselines.json, of the folders in evaluate.baselines. The stages that read these folders depend on
+one of the three: they run again when it changed.
 """
 
 import os
@@ -11,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from balle_li.config import Parameters, read
+from balle_li.config import RELEASED, Parameters, is_registered, read
 from balle_li.errors import BalleLiError, ConfigError
 from balle_li.files import project_home, workspace, write_json
 
@@ -32,7 +33,7 @@ def contents(folder: Path) -> list[list[Any]] | None:
 
 
 def main() -> None:
-    """Write both files. Exits with one line when params.yaml cannot be read."""
+    """Write the three files. Exits with one line when params.yaml cannot be read."""
     root = workspace()
     try:
         parameters = read(Parameters, yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")), "")
@@ -40,7 +41,9 @@ def main() -> None:
         raise ConfigError(f"params.yaml is not valid YAML: {' '.join(str(error).split())}") from error
     dataset = parameters.dataset
     own = dataset.directory.paths if dataset.source == "directory" else []
-    for name, paths in (("pictures", own), ("extra_sets", parameters.evaluate.extra_sets.values())):
+    models = [place for place in parameters.evaluate.baselines if place != RELEASED and not is_registered(place)]
+    sets = parameters.evaluate.extra_sets.values()
+    for name, paths in (("pictures", own), ("extra_sets", sets), ("baselines", models)):
         folders = {path: contents(project_home() / Path(path).expanduser()) for path in paths}
         write_json(root / FOLDER / f"{name}.json", folders)
 

@@ -7,58 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluation.stages import SIZES, make_stages
+from comparison.evaluations import BASELINE, RUNS, evaluated, read
+from evaluation.stages import SIZES
 from PIL import Image
-from tiny_model import tiny_model_folder
 
 from balle_li.comparison.compare import ellipse_of, metrics_of
 from balle_li.comparison.report import curve_chart, render, write_comparison, write_report
-from balle_li.comparison.runs import EvaluatedRun, make_series, read_run
-from balle_li.comparison.summary import write_summary
-from balle_li.config import ComputeConfig, EvaluationConfig
+from balle_li.comparison.runs import make_series
 from balle_li.errors import BalleLiError
-from balle_li.evaluation.evaluate import evaluate
 from balle_li.progress import NoLog
-
-# Name, model and seed of its random weights, and parameters: two points of one curve, one point, and a curve by itself.
-RUNS = {
-    "a": ("balle", 0, {"lmbda": "0.01", "model.N": "4"}),
-    "b": ("balle", 1, {"lmbda": "0.02", "model.N": "4"}),
-    "c": ("balle", 2, {"lmbda": "0.01", "model.N": "8"}),
-    "d": ("balle-li-roi", 0, {"lmbda": "0.01", "model.N": "4"}),
-}
 
 
 @pytest.fixture(scope="module")
 def evaluations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder a run, as the evaluate stage leaves it."""
-    folder = tmp_path_factory.mktemp("evaluations")
-    stages = make_stages(folder / "stages")
-    config = EvaluationConfig(
-        metrics=["psnr", "ms_ssim"], qualities=[0, 100], jpeg_qualities=[50], codecs=["webp"],
-        extra_sets={"more": str(stages / "raw")}, device="cpu", pictures_on_page=1,
-    )  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DVC_ROOT", str(folder))
-        for name, (model, seed, _) in RUNS.items():
-            tiny_model_folder(stages / "model", model, 4, seed)
-            inputs = stages / "raw", stages / "curated", stages / "model"
-            evaluate(*inputs, config, {}, ComputeConfig(None, 1), folder / name)
-            write_summary(folder / name, NoLog())
-    return folder
-
-
-def _read(evaluations: Path, name: str) -> EvaluatedRun:
-    parameters = RUNS[name][2]
-    return read_run(
-        f"{name * 8}", f"run-{name}", "2026-01-01", f"file:///mlruns/{name}", parameters, evaluations / name
-    )
+    return evaluated(tmp_path_factory.mktemp("evaluations"))
 
 
 @pytest.fixture(scope="module")
 def report(evaluations: Path) -> Path:
     folder = evaluations / "report"
-    write_comparison([_read(evaluations, name) for name in RUNS], folder)
+    write_comparison([read(evaluations, name) for name in RUNS], folder)
     return folder
 
 
@@ -117,7 +86,7 @@ def test_report_has_every_models_figures_and_where_they_come_from(report: Path, 
         assert {row["run"] for row in compared["overview"]} == set(data["runs"])
         assert {point["run"] for curve in compared["curves"] for point in curve["points"]} == set(data["runs"])
         assert {entry["run"] for entry in compared["spread"]} == {*data["runs"], None}
-        assert [curve["name"] for curve in compared["classical"]] == ["jpeg", "webp"]
+        assert [curve["name"] for curve in compared["references"]] == ["jpeg", "webp", BASELINE]
         assert set(compared["examples"]) == set(data["runs"])
     assert {len(curve["points"]) for curve in data["sets"]["test"]["curves"]} == {2, 1, 3}
     papers = [entry["label"] for entry in data["sets"]["test"]["spread"] if entry["run"] is None]
@@ -141,10 +110,10 @@ def test_report_shows_the_pictures_and_keeps_each_once(report: Path) -> None:
 
 def test_bd_rates_are_against_every_curve(data: dict[str, Any]) -> None:
     found = data["sets"]["test"]["bd_rate"]
-    names = {"jpeg", "webp", "balle, N=4", "balle-li-roi"}  # a point alone has none
+    names = {"jpeg", "webp", BASELINE, "balle, N=4", "balle-li-roi"}  # a point alone has none
     assert {anchor: {anchor, *tested} for anchor, tested in found.items()} == dict.fromkeys(names, names)
-    assert set(found["jpeg"]["webp"]["psnr"]) == {"percent", "overlap", "warning"}
-    assert found["jpeg"]["webp"]["psnr"]["percent"] is not None
+    assert set(found["jpeg"]["webp"]["by"]["psnr"]) == {"percent", "overlap", "warning"}
+    assert found["jpeg"]["webp"]["by"]["psnr"]["percent"] is not None and found["jpeg"]["webp"]["unlike"] is None
 
 
 def test_the_best_of_a_column_is_marked_and_the_cheapest_of_each_lmbda(data: dict[str, Any]) -> None:
@@ -169,7 +138,9 @@ def test_a_chart_has_every_curve_by_every_metric(data: dict[str, Any]) -> None:
     test = data["sets"]["test"]
     chart = curve_chart(test, data["series"], metrics_of(test))
     shown = [trace.name for trace in chart.data if trace.showlegend]
-    assert len(chart.data) == 2 * len(shown) == 2 * (3 + 2), "PSNR and MS-SSIM, of three models, JPEG and WebP"
+    assert len(chart.data) == 2 * len(shown) == 2 * (3 + 3), (
+        "PSNR and MS-SSIM, of three models, JPEG, WebP and a baseline"
+    )
     assert [note.text for note in chart.layout.annotations] == ["PSNR (dB)", "MS-SSIM (dB)"]
 
 
@@ -212,7 +183,7 @@ def test_ellipse_is_one_standard_deviation_of_the_covariance() -> None:
 
 
 def test_of_equal_runs_the_newest_counts(evaluations: Path, caplog: pytest.LogCaptureFixture) -> None:
-    older, newer = _read(evaluations, "a"), _read(evaluations, "a")
+    older, newer = read(evaluations, "a"), read(evaluations, "a")
     with caplog.at_level(logging.WARNING):
         (series,) = make_series([older, newer])
     assert series.runs == (newer,) and series.runs[0] is newer
@@ -226,7 +197,7 @@ def test_runs_on_other_pictures_are_left_out_and_named(
     metrics = json.loads((tmp_path / "c" / "metrics.json").read_text())
     (tmp_path / "c" / "metrics.json").write_text(json.dumps(metrics | {"test_set": "other"}))
     with caplog.at_level(logging.WARNING):
-        data = write_comparison([*(_read(evaluations, name) for name in "ab"), _read(tmp_path, "c")], tmp_path / "out")
+        data = write_comparison([*(read(evaluations, name) for name in "ab"), read(tmp_path, "c")], tmp_path / "out")
     assert data["sets"]["test"]["left_out"] == ["cccccccc"]
     assert "run run-c (cccccccc) is left out on test: measured on other pictures" in caplog.text
 
@@ -236,7 +207,7 @@ def test_a_run_without_pictures_is_named_and_keeps_its_figures(
 ) -> None:
     shutil.copytree(evaluations / "a", tmp_path / "a", ignore=shutil.ignore_patterns("examples", "sets"))
     with caplog.at_level(logging.WARNING):
-        data = write_comparison([_read(tmp_path, "a")], tmp_path / "out")
+        data = write_comparison([read(tmp_path, "a")], tmp_path / "out")
     assert "run run-a (aaaaaaaa) kept no pictures of test" in caplog.text
     assert data["sets"]["test"]["examples"] == {} and len(data["sets"]["test"]["overview"]) == 1
 
@@ -251,5 +222,5 @@ def test_a_run_without_its_figures_says_which(evaluations: Path, tmp_path: Path,
     if damage == "cut":
         path.write_bytes(content[: len(content) // 2])
     with pytest.raises(BalleLiError, match=re.escape(name)) as caught:
-        _read(tmp_path, "a")
+        read(tmp_path, "a")
     assert "\n" not in str(caught.value)

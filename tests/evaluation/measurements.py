@@ -64,9 +64,10 @@ def summarise(rows: Sequence[dict[str, Any]], lmbda: float = 0.01, **facts: Any)
     frame = table(rows)
     name = next(row["codec"] for row in rows if row["kind"] != CLASSICAL)
     evaluation = {
-        "model": {"name": name, "setting": "N=8", "lmbda": lmbda, "steps": 10},
+        "model": {"name": name, "setting": "N=8", "lmbda": lmbda, "kind": "ms-ssim", "steps": 10},
+        "baselines": {},
         "metrics": [asdict(fact) for fact in FACTS],
-        "test_set": "set", "all_pictures": "set", "skipped_files": {}, "left_out": {},
+        "test_set": "set", "all_pictures": "set", "known_as": None, "skipped_files": {}, "left_out": {},
         "exact": sorted(set(frame.loc[frame["exact"], "image_id"])),
     } | facts  # fmt: skip
     return summarise_frame(frame, evaluation, mean_curves(frame[frame["compared"]], FACTS))

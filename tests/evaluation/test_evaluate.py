@@ -26,7 +26,8 @@ from balle_li.evaluation.measuring import ModelUnderTest
 from balle_li.evaluation.metrics import METRICS, Metric, MetricFacts, Pair, register_metric
 
 CONFIG = EvaluationConfig(
-    metrics=["psnr", "ms_ssim"], qualities=[0, 100], jpeg_qualities=[4, 50, 90], codecs=[], extra_sets={}, device="cpu",
+    metrics=["psnr", "ms_ssim"], qualities=[0, 100], jpeg_qualities=[4, 50, 90], baselines=[],
+    codecs=[], extra_sets={}, device="cpu",
     pictures_on_page=2,
 )  # fmt: skip
 ALONE = ComputeConfig(scheduler=None, workers=1)
@@ -41,7 +42,7 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _evaluate(stages: Path, compute: ComputeConfig = ALONE, **changes: object) -> Path:
     config = dataclasses.replace(CONFIG, **changes)  # type: ignore[arg-type]
-    evaluate(stages / "raw", stages / "curated", stages / "model", config, {}, compute, stages / "report")
+    evaluate(stages / "raw", stages / "curated", stages / "model", {}, config, {}, compute, stages / "report")
     return stages / "report"
 
 
@@ -72,7 +73,9 @@ def test_every_test_picture_is_measured_through_real_files(stages: Path) -> None
     assert np.isfinite(own["ms_ssim"]["large"]) and np.isnan(own["ms_ssim"]["small"])
     assert [entry["label"] for entry in own["psnr_by_class"]["large"]] == ["Cat", "Dog"]
     facts = _facts(report)
-    assert facts["model"] == {"name": "balle-li", "setting": own["setting"]["large"], "lmbda": 0.01, "steps": 0}
+    assert facts["model"] == {
+        "name": "balle-li", "setting": own["setting"]["large"], "lmbda": 0.01, "kind": "mse", "steps": 0
+    }  # fmt: skip
     assert [fact["name"] for fact in facts["metrics"]] == ["psnr", "ms_ssim"]
     rows = test_set.read_rows(stages / "curated")
     assert facts["test_set"] == facts["all_pictures"] == test_set.digest(rows)

@@ -24,6 +24,7 @@ METRICS = {
     "metrics": [dataclasses.asdict(facts) for facts in all_facts(["psnr", "ms_ssim"])],
     "model": MODEL,
     "jpeg": {"at_equal_bpp": {"bpp": 0.5, "psnr": 29.0}, "verdict": ["The model is better."]},
+    "baselines": {"released": {"verdict": "It needs less than released."}},
     "per_class": [{"label": "Cat", "psnr": 31.0}, {"label": "Dog", "psnr": 22.5}],
 }
 PARAMETERS = {

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from balle_li.comparison.curves import RdCurve, bd_rate_by
+from balle_li.comparison.curves import RdCurve
+from balle_li.comparison.references import published_of, references
 from balle_li.comparison.runs import EvaluatedRun, Series, SetResult
+from balle_li.comparison.summary import bd_rates, verdict_in
 from balle_li.config import TEST_SET
-from balle_li.evaluation.codecs import codec_title
 from balle_li.evaluation.metrics import MetricFacts
+from balle_li.evaluation.published import kinds_differ
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +54,7 @@ def _run(run: EvaluatedRun, series: Series) -> Data:
         "series": series.label,
         "model": run.model,
         "lmbda": run.lmbda,
+        "kind": run.kind,
         "name": run.name,
         "started": run.started,
         "source": run.source,
@@ -73,18 +76,24 @@ def _compare_on(name: str, series: Sequence[Series]) -> Data:
         if result.examples is None:
             logger.warning("run %s (%s) kept no pictures of %s; its values are compared", run.name, run.run_id, name)
     curves = [one.curve(name) for one in kept]
-    classical = list(first.classical.values())
+    kinds = {one.label: one.runs[0].kind for one in kept}
+    others = references([result for _, _, result in results], kinds.values())
     metrics = list({facts.name: facts for _, _, result in results for facts in result.facts}.values())
     return {
         "pictures": first.metrics["counts"]["pictures"],
         "apart": first.metrics["counts"]["pictures_apart"],
-        "verdict": first.metrics["jpeg"]["verdict"] if len(results) == 1 else [],
+        "verdict": verdict_in(first.metrics) if len(results) == 1 else [],
         "metrics": [asdict(facts) for facts in metrics],
         "left_out": [run.run_id for one in series for run in one.runs if run not in [found[0] for found in results]],
-        "curves": [_curve(curve, curve.codec, ids) for curve, ids in curves],
-        "classical": [_curve(curve, codec_title(curve.codec), []) for curve in classical],
+        "curves": [{**_curve(curve, ids), "title": curve.codec, "kind": kinds[curve.codec]} for curve, ids in curves],
+        "references": [
+            {**_curve(one.curve, []), "title": one.title, "kind": one.kind, "sort": one.sort} for one in others
+        ],
         "classical_from": first_run.run_id,
-        "bd_rate": _bd_rates([*classical, *(curve for curve, _ in curves)], metrics),
+        "published_from": published.source if (published := published_of(first)) else None,
+        "bd_rate": _bd_rates(
+            [*((one.curve, one.kind) for one in others), *((curve, kinds[curve.codec]) for curve, _ in curves)], metrics
+        ),
         "overview": [_overview(run, result) for run, _, result in results],
         "spread": [
             *(
@@ -107,26 +116,26 @@ def _most_common(name: str, series: Sequence[Series]) -> str:
     return common
 
 
-def _curve(curve: RdCurve, title: str, run_ids: Sequence[str]) -> Data:
+def _curve(curve: RdCurve, run_ids: Sequence[str]) -> Data:
     points = curve.records()
     for point, run_id in zip(points, run_ids, strict=False):
         point["run"] = run_id
-    return {"name": curve.codec, "title": title, "points": points}
+    return {"name": curve.codec, "points": points}
 
 
-def _bd_rates(curves: Sequence[RdCurve], metrics: Iterable[MetricFacts]) -> dict[str, dict[str, Data]]:
-    """Anchor by name, then tested curve by name, then metric: percent, overlap and warning."""
-    real, chosen = (
-        [curve for curve in curves if len(curve.points) > 1],
-        [facts for facts in metrics if facts.rate_distortion],
-    )
+def _bd_rates(
+    curves: Sequence[tuple[RdCurve, str | None]], metrics: Sequence[MetricFacts]
+) -> dict[str, dict[str, Data]]:
+    """Anchor by name, then tested curve by name: `by`, percent, overlap and warning by metric, and `unlike`, which says
+    where the two were trained for different things. curves: with the kinds of their models."""
+    real = [(curve, kind) for curve, kind in curves if len(curve.points) > 1]
     return {
         anchor.codec: {
-            tested.codec: {facts.name: asdict(bd_rate_by(facts, anchor, tested)) for facts in chosen}
-            for tested in real
+            tested.codec: {"by": bd_rates(metrics, anchor, tested), "unlike": kinds_differ(of_anchor, kind)}
+            for tested, kind in real
             if tested is not anchor
         }
-        for anchor in real
+        for anchor, of_anchor in real
     }
 
 

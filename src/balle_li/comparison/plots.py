@@ -27,9 +27,9 @@ MARKS = ("circle", "square", "triangle-up", "diamond", "x")
 """Plotly's names."""
 _MATPLOTLIB = dict(zip(MARKS, ("o", "s", "^", "D", "X"), strict=True))
 INK, FAINT, BOX_COLOUR = "#222222", "#D8D8D8", "#FFB000"
-CLASSICAL_STYLES = (("#555555", "-"), ("#888888", "--"), ("#555555", ":"), ("#888888", "-."))
-"""Repeated with other markers when there are more codecs than these."""
-CLASSICAL_MARKERS = ("o", "^", "x")
+REFERENCE_STYLES = (("#555555", "-"), ("#888888", "--"), ("#555555", ":"), ("#888888", "-."))
+"""Repeated with other markers when there are more curves than these."""
+REFERENCE_MARKERS = ("o", "^", "x", "s", "D")
 NOTE_COLUMNS, LEGEND_COLUMNS = 135, 32
 """Characters of a line of the notes and of the legend."""
 PANEL_INCHES, LEGEND_INCHES = 5.25, 2.6
@@ -63,22 +63,22 @@ def draw_curves(compared: Mapping[str, Any], path: Path) -> None:
     """Write the rate–distortion curves of one set of a comparison as PNG."""
     metrics, count = metrics_of(compared), compared["pictures"]
     headline = f"Rate–distortion, mean of {count} picture{'s' if count != 1 else ''}"
-    titles = {curve["name"]: curve["title"] for curve in (*compared["curves"], *compared["classical"])}
-    models, classical = ([RdCurve.of(c["name"], c["points"]) for c in compared[key]] for key in ("curves", "classical"))
-    notes = [*compared["verdict"], *_bd_notes(compared, titles, metrics)]
-    plot_rd(models, classical, titles, metrics, headline, notes, path)
+    titles = {curve["name"]: curve["title"] for curve in (*compared["curves"], *compared["references"])}
+    models, others = ([RdCurve.of(c["name"], c["points"]) for c in compared[key]] for key in ("curves", "references"))
+    notes = [*compared["verdict"], *_bd_notes(compared, metrics)]
+    plot_rd(models, others, titles, metrics, headline, notes, path)
 
 
 def plot_rd(
     models: Sequence[RdCurve],
-    classical: Sequence[RdCurve],
+    references: Sequence[RdCurve],
     titles: Mapping[str, str],
     metrics: Sequence[MetricFacts],
     headline: str,
     notes: Sequence[str],
     path: Path,
 ) -> None:
-    """Write a PNG with a panel for each metric over the rate, models in colour, classical codecs in grey.
+    """Write a PNG with a panel for each metric over the rate, models in colour, what they are held against in grey.
 
     titles: names codecs in the legend. Models of one rate are single points. notes: sentences under the panels.
     """
@@ -87,16 +87,16 @@ def plot_rd(
         from matplotlib.figure import Figure
 
         lines = [line for note in notes for line in textwrap.wrap(note, NOTE_COLUMNS)]
-        labels = [titles.get(curve.codec, curve.codec) for curve in (*classical, *models)]
+        labels = [titles.get(curve.codec, curve.codec) for curve in (*references, *models)]
         height = max(4.75, 0.21 * sum(_wrapped(label).count("\n") + 1 for label in labels) + 1.2)
         size = PANEL_INCHES * max(2, len(metrics)) + LEGEND_INCHES, height + 0.22 * len(lines)
         figure = Figure(size, facecolor="white", layout="constrained")
         axes = figure.subplots(1, len(metrics), squeeze=False)[0]
         for axis, facts in zip(axes, metrics, strict=True):
-            for index, curve in enumerate(classical):
-                turn, place = divmod(index, len(CLASSICAL_STYLES))
-                colour, line = CLASSICAL_STYLES[place]
-                marker = CLASSICAL_MARKERS[turn % len(CLASSICAL_MARKERS)]
+            for index, curve in enumerate(references):
+                turn, place = divmod(index, len(REFERENCE_STYLES))
+                colour, line = REFERENCE_STYLES[place]
+                marker = REFERENCE_MARKERS[turn % len(REFERENCE_MARKERS)]
                 look = {"color": colour, "linestyle": line, "linewidth": 1.3, "marker": marker, "markersize": 3.6}
                 _line(axis, curve, facts.curve, titles, look)
             for index, curve in enumerate(models):
@@ -124,15 +124,16 @@ def title_of(facts: MetricFacts) -> str:
     return unit if facts.higher_is_better else f"{unit}, lower is better"
 
 
-def _bd_notes(compared: Mapping[str, Any], titles: Mapping[str, str], metrics: Sequence[MetricFacts]) -> list[str]:
+def _bd_notes(compared: Mapping[str, Any], metrics: Sequence[MetricFacts]) -> list[str]:
+    """A sentence for each metric: the BD-rates of the models against JPEG."""
     against, notes = compared["bd_rate"].get("jpeg", {}), []
-    for facts in metrics:
+    for facts in (facts for facts in metrics if facts.rate_distortion):
         told = []
-        for curve in compared["curves"]:
-            found = against.get(curve["name"], {}).get(facts.name, {})
-            if found.get("percent") is not None:
+        for curve in (curve for curve in compared["curves"] if curve["name"] in against):
+            found = against[curve["name"]]["by"][facts.name]
+            if found["percent"] is not None:
                 warning = f" ({found['warning']})" if found["warning"] else ""
-                told.append(f"{titles[curve['name']]} {found['percent']:+.1f} %{warning}")
+                told.append(f"{curve['title']} {found['percent']:+.1f} %{warning}")
         notes += [f"BD-rate against JPEG by {facts.title}: {'; '.join(told)}."] if told else []
     return notes
 

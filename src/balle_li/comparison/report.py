@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from balle_li.comparison.compare import compare_runs, metrics_of
 from balle_li.comparison.plots import PICTURE_PAGE, RD_PLOT, draw_curves, draw_page, style, title_of
+from balle_li.comparison.references import PUBLISHED
 from balle_li.comparison.runs import EvaluatedRun, make_series, read_run
 from balle_li.config import TEST_SET
 from balle_li.errors import BalleLiError
 from balle_li.evaluation.measurements import EVALUATION_FILE, EXAMPLES
 from balle_li.evaluation.metrics import INSIDE, OUTSIDE, MetricFacts
+from balle_li.evaluation.published import KIND_TITLES
 from balle_li.files import read_json, write_bytes, write_json
 from balle_li.progress import RunLog
 
@@ -121,7 +123,7 @@ def render(data: Mapping[str, Any], runs: Iterable[EvaluatedRun] = ()) -> str:
 def _page_of(data: Mapping[str, Any], compared: Mapping[str, Any], place: str) -> Data:
     """The tables and charts of one set of pictures."""
     metrics = metrics_of(compared)
-    titles = {curve["name"]: curve["title"] for curve in (*compared["curves"], *compared["classical"])}
+    titles = {curve["name"]: curve["title"] for curve in (*compared["curves"], *compared["references"])}
     charts = {
         "curves": curve_chart(compared, data["series"], metrics),
         "boxes": box_chart(compared["spread"], metrics),
@@ -153,7 +155,9 @@ def _overview(data: Mapping[str, Any], compared: Mapping[str, Any], metrics: Seq
         **{f"{name}, MP/s": (f"{name}_mps", "{:.2f}") for name in ("encode", "decode")},
     }
     lmbdas = [data["runs"][row["run"]]["lmbda"] for row in compared["overview"]]
-    return _table(data, compared["overview"], columns, list(saved), [], ("cost J", lmbdas))
+    rows = [{**row, "kind": KIND_TITLES[data["runs"][row["run"]]["kind"]]} for row in compared["overview"]]
+    columns = {"trained for": ("kind", "{}"), **columns}
+    return _table(data, rows, columns, list(saved), [], ("cost J", lmbdas))
 
 
 def _regions(data: Mapping[str, Any], compared: Mapping[str, Any], metrics: Sequence[MetricFacts]) -> str:
@@ -182,14 +186,20 @@ def _bd_rates(
     rows = [
         {
             "label": titles[name],
-            **{facts.name: found[facts.name]["percent"] for facts in chosen},
-            "overlap": min((found[facts.name]["overlap"] for facts in chosen), default=None),
-            "warnings": "; ".join(f"{facts.title}: {w}" for facts in chosen if (w := found[facts.name]["warning"])),
+            **{facts.name: found["by"][facts.name]["percent"] for facts in chosen},
+            "overlap": min((found["by"][facts.name]["overlap"] for facts in chosen), default=None),
+            "warnings": "; ".join(_warnings(found, chosen)),
         }
         for name, found in tested.items()
     ]
     by = {f"by {facts.title}, %": (facts.name, "{:+.1f}") for facts in chosen}
     return _table(data, rows, {**by, "common range": ("overlap", "{:.0%}"), " ": ("warnings", "{}")}, [], list(by))
+
+
+def _warnings(found: Mapping[str, Any], metrics: Sequence[MetricFacts]) -> list[str]:
+    """Why the BD-rates of two curves say little, or are none."""
+    unlike = [found["unlike"]] if found["unlike"] else []
+    return unlike + [f"{facts.title}: {w}" for facts in metrics if (w := found["by"][facts.name]["warning"])]
 
 
 def _table(
@@ -207,7 +217,7 @@ def _table(
     import pandas as pd
 
     frame = pd.DataFrame({heading: [row.get(key) for row in rows] for heading, (key, _) in columns.items()})
-    frame = frame.astype({heading: float for heading, (key, _) in columns.items() if key != "warnings"})
+    frame = frame.astype({heading: float for heading, (key, _) in columns.items() if key not in ("kind", "warnings")})
     frame.insert(0, "", [row.get("label") or data["runs"][row["run"]]["label"] for row in rows])
     if grouped is not None:
         frame.insert(list(frame).index(grouped[0]), "lmbda", list(grouped[1]))
@@ -227,11 +237,10 @@ def _table(
 def curve_chart(compared: Mapping[str, Any], series: Sequence[str], metrics: Sequence[MetricFacts]) -> "Figure":
     """A panel for each metric over the rate; one entry of the legend shows and hides a codec in all of them."""
     curves = [*((curve, _look(series.index(curve["name"]))) for curve in compared["curves"])]
-    for index, curve in enumerate(compared["classical"]):
+    for index, curve in enumerate(compared["references"]):
         colour, dash = GREYS[index % len(GREYS)]
-        curves.append(
-            (curve, {"line": {"color": colour, "dash": dash, "width": 1.4}, "marker": {"size": 5, "color": colour}})
-        )
+        look = {"line": {"color": colour, "dash": dash, "width": 1.4}, "marker": {"size": 5, "color": colour}}
+        curves.append((curve, look | {"visible": "legendonly" if curve["sort"] == PUBLISHED else True}))
     figure, places = _panels([title_of(facts) for facts in metrics], stacked=len(curves) > MOST_SIDE_BY_SIDE)
     for facts, place in zip(metrics, places, strict=True):
         for curve, look in curves:

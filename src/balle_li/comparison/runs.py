@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from balle_li.comparison.curves import RdCurve
-from balle_li.comparison.summary import CLASSICAL_FILE, CURVE_FILE, METRICS_FILE, facts_in
+from balle_li.comparison.summary import BASELINES_FILE, CLASSICAL_FILE, CURVE_FILE, METRICS_FILE, facts_in
 from balle_li.config import TEST_SET
 from balle_li.errors import BalleLiError
 from balle_li.evaluation.measurements import EXAMPLES, EXAMPLES_INDEX, HEADLINE, MEASUREMENTS_FILE, read_measurements
@@ -40,6 +40,7 @@ class SetResult:
     metrics: Mapping[str, Any]
     facts: list[MetricFacts]
     curve: RdCurve
+    baselines: Mapping[str, RdCurve]
     classical: Mapping[str, RdCurve]
     pictures: "pd.DataFrame"
     paper_jpeg: "Mapping[str, pd.DataFrame]"
@@ -65,6 +66,11 @@ class EvaluatedRun:
     @property
     def model(self) -> str:
         return self.sets[TEST_SET].curve.codec
+
+    @property
+    def kind(self) -> str:
+        """What its loss measures, one of KIND_TITLES."""
+        return str(self.sets[TEST_SET].metrics["kind"])
 
     @property
     def lmbda(self) -> str:
@@ -127,6 +133,8 @@ def make_series(runs: Sequence[EvaluatedRun]) -> list[Series]:
 def _read_set(folder: Path) -> SetResult:
     metrics, index = read_json(folder / METRICS_FILE), folder / EXAMPLES / EXAMPLES_INDEX
     frame = read_measurements(folder / MEASUREMENTS_FILE)
+    if "kind" not in metrics:
+        raise BalleLiError(f"{folder} is of another version of the project: {METRICS_FILE} lacks the kind of the model")
     try:
         (curve,) = _curves(folder / CURVE_FILE).values()
         frame = frame[frame["compared"]]
@@ -136,6 +144,7 @@ def _read_set(folder: Path) -> SetResult:
             metrics=metrics,
             facts=facts_in(metrics),
             curve=curve,
+            baselines=_curves(folder / BASELINES_FILE),
             classical=_curves(folder / CLASSICAL_FILE),
             pictures=frame[frame["kind"] == HEADLINE],
             paper_jpeg={setting: jpeg[setting] for setting in PAPER_JPEG if setting in jpeg},

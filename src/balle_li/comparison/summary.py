@@ -1,7 +1,7 @@
 """From the table of measurements to `metrics.json`: means, the comparison with JPEG, and the verdict in words."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import numpy as np
 from balle_li.comparison.curves import RdCurve, bd_rate_by, mean_curves, means_of
 from balle_li.errors import BalleLiError
 from balle_li.evaluation.measurements import (
+    BASELINE,
     CLASSICAL,
     EVALUATION_FILE,
     HEADLINE,
@@ -21,22 +22,27 @@ from balle_li.evaluation.measurements import (
     read_measurements,
 )
 from balle_li.evaluation.metrics import BY_CLASS, INSIDE, OUTSIDE, MetricFacts
+from balle_li.evaluation.published import kinds_differ
 from balle_li.files import read_json, write_json
 from balle_li.progress import RunLog
 
 if TYPE_CHECKING:
     import pandas as pd
 
-METRICS_FILE, CURVE_FILE, CLASSICAL_FILE = "metrics.json", "rd_curve.json", "classical.json"
+METRICS_FILE, CURVE_FILE = "metrics.json", "rd_curve.json"
+BASELINES_FILE, CLASSICAL_FILE = "baselines.json", "classical.json"
+"""Their points, next to those of the model in CURVE_FILE."""
 SHORT_FILE = "figures.json"
 """A dozen metrics of the test split, for DVC's tables; metrics.json holds everything."""
+COPIED = ("metrics", "test_set", "all_pictures", "known_as", "left_out", "skipped_files")
+"""What of the evaluation stands in metrics.json as it is."""
 NAMES_IN_VERDICT = 8
 
 Data = dict[str, Any]
 
 
 def write_summary(folder: Path, log: RunLog) -> None:
-    """Write METRICS_FILE, CURVE_FILE and CLASSICAL_FILE beside what `evaluate` left in `folder` and its sets, and SHORT_FILE.
+    """Write METRICS_FILE and the files of curves beside what `evaluate` left in `folder` and its sets, and SHORT_FILE.
 
     The values go to `log` at the step the model was trained to, the files as its artifacts. Raises BalleLiError: a file of
     the evaluation is missing or damaged.
@@ -61,11 +67,11 @@ def _write(folder: Path, sets: Mapping[str, Data] | None = None) -> Data:
         raise BalleLiError(f"{folder} is of another version of the project ({error!r})") from None
     if sets:
         metrics["sets"] = dict(sets)
-    classical = [
-        curves[name] for name in dict.fromkeys(frame.loc[frame["kind"] == CLASSICAL, "codec"]) if name in curves
-    ]
     write_json(folder / CURVE_FILE, curves[evaluation["model"]["name"]].records())
-    write_json(folder / CLASSICAL_FILE, [record for curve in classical for record in curve.records()])
+    for kind, file in ((BASELINE, BASELINES_FILE), (CLASSICAL, CLASSICAL_FILE)):
+        names = dict.fromkeys(frame.loc[frame["kind"] == kind, "codec"])
+        found = [curves[name] for name in names if name in curves]
+        write_json(folder / file, [record for curve in found for record in curve.records()])
     write_json(folder / METRICS_FILE, metrics)
     return metrics
 
@@ -79,8 +85,8 @@ def summarise(frame: "pd.DataFrame", evaluation: Mapping[str, Any], curves: Mapp
     """The whole of `metrics.json`. Figures are means over the compared pictures that have them, None where none has.
 
     Lists are for readers of the file; DVC's tables leave them out. rd_cost is J = lmbda·MSE + bpp with the squared error on
-    the 0–255 scale. Models of variable rate have `bd_rate`, against JPEG, by metric, and, where pictures have boxes,
-    `with_boxes`; the other values are theirs at the headline's quality.
+    the 0–255 scale. Models of variable rate have `bd_rate`, against JPEG and, in `baselines`, against each of them, by
+    metric, and, where pictures have boxes, `with_boxes`; the other values are theirs at the headline's quality.
     """
     metrics, model = facts_in(evaluation), evaluation["model"]
     compared = frame[frame["compared"]]
@@ -101,16 +107,49 @@ def summarise(frame: "pd.DataFrame", evaluation: Mapping[str, Any], curves: Mapp
             "pictures_apart": int(frame.loc[~frame["compared"], "image_id"].nunique()),
             "exact": len(evaluation["exact"]),
         },
-        **{key: evaluation[key] for key in ("metrics", "test_set", "all_pictures", "left_out", "skipped_files")},
+        "baselines": {
+            name: _against_baseline(name, facts, model["kind"], metrics, (curves[name], curves[model["name"]]))
+            for name, facts in evaluation["baselines"].items()
+            if name in curves
+        },
+        **{key: evaluation[key] for key in COPIED},
         "steps": model["steps"],
+        "kind": model["kind"],
     }
     curve = curves[model["name"]]
     if len(curve.points) > 1 and "jpeg" in curves:
-        found["bd_rate"] = {
-            facts.name: asdict(bd_rate_by(facts, curves["jpeg"], curve)) for facts in metrics if facts.rate_distortion
-        }
+        found["bd_rate"] = bd_rates(metrics, curves["jpeg"], curve)
     boxes = _with_boxes(compared, headline, metrics)
     return found | ({"with_boxes": boxes} if boxes else {})
+
+
+def bd_rates(metrics: Iterable[MetricFacts], anchor: RdCurve, test: RdCurve) -> dict[str, Data]:
+    """The BD-rates of `test` against `anchor`, by the metrics for which one means something."""
+    return {facts.name: asdict(bd_rate_by(facts, anchor, test)) for facts in metrics if facts.rate_distortion}
+
+
+def verdict_in(metrics: Mapping[str, Any]) -> list[str]:
+    """The sentences of metrics.json that say how the model does against JPEG and against each baseline."""
+    return [*metrics["jpeg"]["verdict"], *(facts["verdict"] for facts in metrics["baselines"].values())]
+
+
+def _against_baseline(
+    name: str, facts: Mapping[str, Any], kind: str, metrics: Sequence[MetricFacts], curves: tuple[RdCurve, RdCurve]
+) -> Data:
+    """What is known of a baseline, the BD-rates of the model, of that `kind`, against it, and a sentence of both.
+
+    curves: the baseline's and the model's.
+    """
+    rates = bd_rates(metrics, *curves)
+    told = [
+        f"{found['percent']:+.1f} % by {title}"
+        if found["percent"] is not None
+        else f"none by {title} ({found['warning']})"
+        for title, found in ((facts.title, rates[facts.name]) for facts in metrics if facts.name in rates)
+    ]
+    unlike = kinds_differ(kind, facts["kind"])
+    verdict = f"BD-rate against {name} ({facts['setting']}): {', '.join(told)}{f'; {unlike}' if unlike else ''}."
+    return {**facts, "bd_rate": rates, "verdict": verdict}
 
 
 @dataclass(frozen=True)
@@ -209,6 +248,11 @@ def _logged(metrics: Mapping[str, Any], prefix: str) -> dict[str, float | None]:
         **{f"{prefix}/jpeg_{name}": value for name, value in jpeg["at_equal_bpp"].items() if name != "bpp"},
         **{f"{prefix}/bits_saved_{name}": jpeg[f"at_equal_{name}"]["bits_saved"] for name in names},
         **{f"{prefix}/bd_rate_{name}": found["percent"] for name, found in metrics.get("bd_rate", {}).items()},
+        **{
+            f"{prefix}/bd_rate_{name}_against_{baseline}": found["percent"]
+            for baseline, facts in metrics["baselines"].items()
+            for name, found in facts["bd_rate"].items()
+        },
         **{f"{prefix}/boxes_{name}": boxes[name] for name in ("gain_inside", "loss_outside") if name in boxes},
     }
 

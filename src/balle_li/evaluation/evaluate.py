@@ -1,4 +1,4 @@
-"""The evaluate stage: a model's codec on every test picture, through real files, and the classical codecs on the same.
+"""The evaluate stage: a model's codec on every test picture, through real files; baselines and classical codecs on the same.
 
 It measures and leaves what it measured: `measurements.parquet`, streams and example pictures. `balle_li.comparison` makes
 means, curves and pages of that.
@@ -33,12 +33,13 @@ from balle_li.evaluation.measuring import (
     Measured,
     ModelUnderTest,
     Plan,
-    digest_of,
+    Tested,
     measure_picture,
     model_of,
     reason_of,
 )
 from balle_li.evaluation.metrics import all_facts
+from balle_li.evaluation.published import kind_of
 from balle_li.evaluation.test_set import PictureSet
 from balle_li.files import write_bytes, write_json
 from balle_li.progress import progress
@@ -67,24 +68,27 @@ class _Results:
 def evaluate(
     raw: Path,
     curated: Path,
-    models: Path,
+    model_folder: Path,
+    baselines: Mapping[str, Path],
     config: EvaluationConfig,
     class_weights: Mapping[str, float],
     compute: ComputeConfig,
     folder: Path,
 ) -> None:
-    """Measure the model folder `models` on the test split and on every extra set.
+    """Measure a model, and `baselines`, other model folders by name, on the test split and on every extra set.
 
     Writes EVALUATION_FILE, `measurements.parquet`, `streams/*.bli` and `examples/` to `folder`, and those of an extra set to
     its folder `sets/<name>`. An interrupted evaluation resumes with the pictures that were not measured yet.
 
     Raises StageError: there is no model or no test picture yet, a test picture cannot be read, or the model takes no
-    picture of a set; ConfigError: an extra set is not there, or a metric or codec is unavailable; BalleLiError: the model is
-    damaged or the device is not there.
+    picture of a set; ConfigError: an extra set is not there, or a metric, codec or baseline is unavailable; BalleLiError:
+    a model is damaged or the device is not there.
     """
-    digest, device = digest_of(models), choose_device(config.device).type
-    model = model_of(models.resolve(), digest, device, None)
-    facts = all_facts(config.metrics)
+    tested, device = Tested.of(model_folder), choose_device(config.device).type
+    model, facts = model_of(tested, device, None), all_facts(config.metrics)
+    classical, others = _classical(config), {name: Tested.of(path, baseline=True) for name, path in baselines.items()}
+    for name in sorted({model.name, *classical} & others.keys()):
+        raise ConfigError(f"evaluate.baselines: {name!r} is what another curve is called; write the folder as ./{name}")
     sets = [PictureSet.test_split(raw, curated)]
     sets += [PictureSet.folder(name, path) for name, path in config.extra_sets.items()]
     cache = MeasurementCache()
@@ -92,26 +96,34 @@ def evaluate(
         root=Path(),
         class_weights=dict(class_weights),
         metrics=tuple(fact.name for fact in facts),
-        model=models.resolve(),
-        name=model.name,
-        digest=digest,
+        models={model.name: tested, **others},
         device=device,
         qualities=tuple(config.all_qualities),
-        classical=_classical(config),
+        classical=classical,
     )
     for pictures in sets:
         own = replace(plan, root=pictures.root.resolve())
         results = _measure(own, pictures, model, compute, cache, folder / pictures.place / STREAMS)
         frame = mark_compared(_joined(results, pictures, model.name))
         facts_of_set = {
-            "model": {"name": model.name, "setting": model.setting, "lmbda": model.lmbda, "steps": model.steps},
+            "model": {"name": model.name, "steps": model.steps, **_described(model)},
+            "baselines": {
+                name: {"digest": other.digest, **_described(model_of(other, device, None))}
+                for name, other in others.items()
+            },
             "metrics": [asdict(fact) for fact in facts],
             **_pictures(pictures, frame, results.left_out),
         }
         write_measurements(folder / pictures.place / MEASUREMENTS_FILE, frame)
         write_examples(model, pictures, frame, facts, class_weights, config.pictures_on_page, folder / pictures.place)
         write_json(folder / pictures.place / EVALUATION_FILE, facts_of_set)
-    cache.forget(digest)
+    cache.forget(tested.digest)
+
+
+def _described(model: ModelUnderTest) -> dict[str, Any]:
+    """What a reader of the evaluation is told of a model."""
+    trained_for = model.trained_for
+    return {"setting": model.setting, "lmbda": trained_for["lmbda"], "kind": kind_of(trained_for)}
 
 
 def _classical(config: EvaluationConfig) -> dict[str, tuple[float, ...]]:
@@ -136,7 +148,7 @@ def _measure(
     """Everything that is planned for the pictures of a set. What was measured before comes from the cache."""
     shutil.rmtree(streams, ignore_errors=True)
     results, jobs = _Results(), []
-    with progress(f"{plan.name} and classical codecs on {pictures.name}", len(pictures.rows), "pictures") as advance:
+    with progress(f"{model.name} and others on {pictures.name}", len(pictures.rows), "pictures") as advance:
 
         def add(row: ManifestRow, measured: Measured, remaining: int) -> None:
             parts = results.parts.setdefault(row["image_id"], {})
@@ -156,17 +168,17 @@ def _measure(
         for row in pictures.rows:
             found = {name: kept for name in plan.names if (kept := cache.find(plan.key(name, row))) is not None}
             rows = {name: [{**one, "image_id": row["image_id"]} for one in kept] for name, (kept, _) in found.items()}
-            known = Measured(rows, found[plan.name][1] if plan.name in found else b"")
+            known = Measured(rows, found[model.name][1] if model.name in found else b"")
             missing = [name for name in plan.names if name not in found]
             # A GPU is used by this process alone, while the others have the classical codecs.
-            alone = [name for name in missing if name == plan.name and model.on_gpu]
+            alone = [name for name in missing if name in plan.models and model.on_gpu]
             parts = [part for part in (alone, [name for name in missing if name not in alone]) if part]
             jobs += [(plan.only(part), row) for part in parts]
             waiting[row["image_id"]] = len(parts)
             add(row, known, len(parts))
         for _, row, measured in _done(jobs, model, compute):
             for name, new in measured.rows.items():
-                of_model = (measured.stream, plan.digest) if name == plan.name else ()
+                of_model = (measured.stream, plan.models[name].digest) if name == model.name else ()
                 cache.keep(plan.key(name, row), new, *of_model)
             waiting[row["image_id"]] -= 1
             add(row, measured, waiting[row["image_id"]])
@@ -177,8 +189,8 @@ def _done(
     jobs: Sequence[tuple[Plan, ManifestRow]], model: ModelUnderTest, compute: ComputeConfig
 ) -> Iterator[tuple[Plan, ManifestRow, Measured]]:
     """The jobs with what came of them, in any order, done by as many processes as `compute` has."""
-    files = sum(len(job.qualities) * (job.model is not None) + sum(map(len, job.classical.values())) for job, _ in jobs)
-    if (compute.scheduler is None and compute.workers == 1) or files < SMALL:
+    few = sum(job.files for job, _ in jobs) < SMALL
+    if (compute.scheduler is None and compute.workers == 1) or few:
         for job, row in jobs:
             yield job, row, measure_picture(job, row)
         return
@@ -187,8 +199,8 @@ def _done(
     # Where they are processes of this machine, each has so many threads that none waits for another.
     threads = max(1, (os.cpu_count() or 1) // compute.workers) if compute.scheduler is None else None
     with cluster(compute) as client:
-        here = [(job, row) for job, row in jobs if job.model is not None and model.on_gpu]
-        away = [(job, row) for job, row in jobs if job.model is None or not model.on_gpu]
+        here = [(job, row) for job, row in jobs if job.models and model.on_gpu]
+        away = [(job, row) for job, row in jobs if not (job.models and model.on_gpu)]
         tasks = {
             client.submit(measure_picture, replace(job, threads=threads), row, pure=False): (job, row)
             for job, row in away
@@ -229,8 +241,10 @@ def _pictures(pictures: PictureSet, frame: "pd.DataFrame", left_out: Mapping[str
     exact = list(dict.fromkeys(frame.loc[frame["exact"], "image_id"]))
     if exact:
         logger.warning("%s: %s reproduced exactly and counted apart", pictures.name, _named(exact))
+    whole = compared == {row["image_id"] for row in pictures.rows}
     return {
         "set": pictures.name,
+        "known_as": test_set.known_as(pictures.root, pictures.rows) if whole else None,
         "test_set": test_set.digest([row for row in pictures.rows if row["image_id"] in compared]),
         "all_pictures": test_set.digest(pictures.rows),
         "exact": exact,

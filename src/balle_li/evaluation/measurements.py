@@ -35,10 +35,11 @@ STREAMS, EXAMPLES, EXAMPLES_INDEX = "streams", "examples", "examples.json"
 HEADLINE: Final = "headline"
 OTHER_QUALITY: Final = "other quality"
 WITH_BOXES: Final = "with boxes"
+BASELINE: Final = "baseline"
 CLASSICAL: Final = "classical"
-KINDS = (HEADLINE, OTHER_QUALITY, WITH_BOXES, CLASSICAL)
+KINDS = (HEADLINE, OTHER_QUALITY, WITH_BOXES, BASELINE, CLASSICAL)
 """The model at the setting that stands for it; at its other qualities; given the boxes, in a file no larger than the
-headline's; and the classical codecs."""
+headline's; other models; and the classical codecs."""
 FEWEST = 0.5
 """A codec that cannot take this fraction of the pictures is left out altogether: it would leave nothing to compare."""
 
@@ -128,7 +129,7 @@ def mark_compared(frame: "pd.DataFrame") -> "pd.DataFrame":
     single = frame[frame["kind"] != WITH_BOXES]
     settings = single.groupby("codec")["setting"].nunique()
     whole = single.groupby(["image_id", "codec"]).size().unstack(fill_value=0).eq(settings, axis=1)
-    models = set(single.loc[single["kind"] != CLASSICAL, "codec"])
+    models = set(single.loc[single["kind"].isin([HEADLINE, OTHER_QUALITY]), "codec"])
     common = [codec for codec in whole if codec in models or whole[codec].mean() > 1 - FEWEST]
     for codec in whole.columns.difference(common):
         logger.warning("%s is left out: it took only %d of %d pictures", codec, whole[codec].sum(), len(whole))

@@ -1,4 +1,4 @@
-"""One picture through the model under test and through the classical codecs, in whatever process that happens."""
+"""One picture through the model under test, its baselines and the classical codecs, in whatever process that happens."""
 
 import functools
 import hashlib
@@ -22,6 +22,7 @@ from balle_li.data.manifest import ManifestRow
 from balle_li.errors import BalleLiError, DatasetError, StageError
 from balle_li.evaluation.codecs import CODECS, codec
 from balle_li.evaluation.measurements import (
+    BASELINE,
     HEADLINE,
     OTHER_QUALITY,
     WITH_BOXES,
@@ -32,6 +33,9 @@ from balle_li.evaluation.measurements import (
 from balle_li.evaluation.metrics import METRICS
 from balle_li.evaluation.test_set import read_reference
 from balle_li.files import read_json, sha256_file, write_bytes
+
+MODELS_KEPT = 4
+"""Models that a process keeps loaded."""
 
 
 @dataclass
@@ -47,7 +51,7 @@ class Measured:
 
 
 class ModelUnderTest:
-    """The codec under test and what its folder says of it.
+    """A learned codec and what its folder says of it.
 
     Raises BalleLiError: the model is damaged or the device is not there.
     """
@@ -56,7 +60,7 @@ class ModelUnderTest:
         self.codec = Codec.load(folder, device)
         steps = read_json(folder / "model.json").get("training", {}).get("steps", 0)
         self.name, self.setting = self.codec.name, self.codec.setting
-        self.lmbda = float(self.codec.trained_for["lmbda"])
+        self.trained_for = self.codec.trained_for
         self.steps = steps if isinstance(steps, int) else 0
         self._warm = False
 
@@ -72,27 +76,41 @@ class ModelUnderTest:
 
         Returns the rows and the headline's stream. A model of one rate has the headline alone.
         """
-        if not self._warm:  # the first call sets up kernels and caches that later ones find
-            self.codec.decompress(self.codec.compress(Image.fromarray(reference.pixels)))
-            self._warm = True
-        if not self.codec.variable_rate:
-            row, stream = self._trip(reference, (self.name, self.setting, HEADLINE), metrics, EncodeOptions())
-            return [row], stream
         rows, headline = [], b""
-        for quality in qualities:
-            kind = HEADLINE if quality == HEADLINE_QUALITY else OTHER_QUALITY
-            names = self.name, f"{self.setting}, quality {quality:g}", kind
-            row, stream = self._trip(reference, names, metrics, EncodeOptions(quality=quality))
+        for quality in self._sweep(reference, qualities):
+            kind = HEADLINE if quality in (None, HEADLINE_QUALITY) else OTHER_QUALITY
+            row, stream = self._trip(
+                reference, (self.name, self._at(quality), kind), metrics, EncodeOptions(quality=quality)
+            )
             rows.append(row)
             if kind == HEADLINE:
                 headline = stream
-        if reference.boxes:
+        if reference.boxes and self.codec.variable_rate:
             boxes = weighted(reference.boxes, reference.class_weights)
             options = EncodeOptions(boxes=boxes, target_bytes=len(headline))
             setting = f"{self.setting}, quality {HEADLINE_QUALITY:g}, boxes at equal size"
             names = f"{self.name} {WITH_BOXES}", setting, WITH_BOXES
             rows.append(self._trip(reference, names, metrics, options)[0])
         return rows, headline
+
+    def measure_as_baseline(
+        self, name: str, reference: Reference, qualities: tuple[float, ...], metrics: tuple[str, ...]
+    ) -> list[dict[str, Any]]:
+        """The rows of a model that another one is held against, under `name`; boxes do not count."""
+        return [
+            self._trip(reference, (name, self._at(quality), BASELINE), metrics, EncodeOptions(quality=quality))[0]
+            for quality in self._sweep(reference, qualities)
+        ]
+
+    def _sweep(self, reference: Reference, qualities: tuple[float, ...]) -> tuple[float | None, ...]:
+        """The qualities that it has; None stands for the only rate. The first call sets up kernels and caches for later ones."""
+        if not self._warm:
+            self.codec.decompress(self.codec.compress(Image.fromarray(reference.pixels)))
+            self._warm = True
+        return qualities if self.codec.variable_rate else (None,)
+
+    def _at(self, quality: float | None) -> str:
+        return self.setting if quality is None else f"{self.setting}, quality {quality:g}"
 
     def _trip(
         self, reference: Reference, names: tuple[str, str, str], metrics: tuple[str, ...], options: EncodeOptions
@@ -113,19 +131,33 @@ class ModelUnderTest:
 
 
 @dataclass(frozen=True)
+class Tested:
+    """A model to be measured: the folder, a hash of its files, and whether it is a baseline."""
+
+    folder: Path
+    digest: str
+    baseline: bool = False
+
+    @classmethod
+    def of(cls, folder: Path, baseline: bool = False) -> "Tested":
+        """Raises StageError when there is no model in the folder yet."""
+        if not (folder / "model.json").is_file():
+            raise StageError(f"{folder} holds no model; run `kedro run --pipeline train` first")
+        files = [sha256_file(file) for file in (folder / "model.json", folder / "model.safetensors") if file.is_file()]
+        return cls(folder.resolve(), hashlib.sha256("".join(files).encode()).hexdigest(), baseline)
+
+
+@dataclass(frozen=True)
 class Plan:
     """What is measured of a picture; it travels to worker processes.
 
-    model: the model's folder, None to leave the model out. classical: qualities by codec. threads: those that the model
-    may use, None for all.
+    models: by the names of their rows. classical: qualities by codec. threads: those that a model may use, None for all.
     """
 
     root: Path
     class_weights: Mapping[str, float]
     metrics: tuple[str, ...]
-    model: Path | None
-    name: str
-    digest: str
+    models: Mapping[str, Tested]
     device: str
     qualities: tuple[float, ...]
     classical: Mapping[str, tuple[float, ...]]
@@ -134,12 +166,17 @@ class Plan:
     @property
     def names(self) -> list[str]:
         """The codecs that it measures."""
-        return [*([self.name] if self.model else []), *self.classical]
+        return [*self.models, *self.classical]
+
+    @property
+    def files(self) -> int:
+        """How many are written of a picture, about."""
+        return len(self.models) * len(self.qualities) + sum(map(len, self.classical.values()))
 
     def only(self, names: list[str]) -> "Plan":
         """The same for some of its codecs."""
-        classical = {name: qualities for name, qualities in self.classical.items() if name in names}
-        return replace(self, model=self.model if self.name in names else None, classical=classical)
+        models = {name: tested for name, tested in self.models.items() if name in names}
+        return replace(self, models=models, classical={n: q for n, q in self.classical.items() if n in names})
 
     def key(self, name: str, row: ManifestRow) -> tuple[Any, ...]:
         """What the values of a picture by one of the codecs depend on."""
@@ -149,7 +186,7 @@ class Plan:
         if name in self.classical:
             how: tuple[Any, ...] = self.classical[name], codec(name).library(), _source(CODECS.get(name))
         else:
-            how = self.digest, self.device, self.qualities
+            how = self.models[name].digest, self.models[name].baseline, self.device, self.qualities
         return name, picture, metrics, how
 
 
@@ -160,12 +197,15 @@ def measure_picture(plan: Plan, row: ManifestRow) -> Measured:
     except (DatasetError, OSError) as error:
         return Measured(left_out={"": str(error)})
     found = Measured()
-    if plan.model is not None:
+    for name, tested in plan.models.items():
         try:
-            model = model_of(plan.model, plan.digest, plan.device, plan.threads)
-            found.rows[plan.name], found.stream = model.measure(reference, plan.qualities, plan.metrics)
+            model = model_of(tested, plan.device, plan.threads)
+            if tested.baseline:
+                found.rows[name] = model.measure_as_baseline(name, reference, plan.qualities, plan.metrics)
+            else:
+                found.rows[name], found.stream = model.measure(reference, plan.qualities, plan.metrics)
         except Exception as error:  # one picture does not end the evaluation of the others
-            found.left_out[plan.name] = reason_of(error)
+            found.left_out[name] = reason_of(error)
     for name, qualities in plan.classical.items():
         try:
             found.rows[name] = measure_classical(reference, codec(name), qualities, plan.metrics)
@@ -174,28 +214,20 @@ def measure_picture(plan: Plan, row: ManifestRow) -> Measured:
     return found
 
 
-def digest_of(folder: Path) -> str:
-    """A hash of a model's files. Raises StageError when there is no model yet."""
-    if not (folder / "model.json").is_file():
-        raise StageError(f"{folder} holds no model; run `kedro run --pipeline train` first")
-    files = [sha256_file(file) for file in (folder / "model.json", folder / "model.safetensors") if file.is_file()]
-    return hashlib.sha256("".join(files).encode()).hexdigest()
-
-
 def reason_of(error: BaseException) -> str:
     """An error in one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, BalleLiError) else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
-@functools.lru_cache(maxsize=1)
-def model_of(folder: Path, digest: str, device: str, threads: int | None) -> ModelUnderTest:
-    """The model in `folder`, loaded once in a process while it has the `digest`."""
+@functools.lru_cache(maxsize=MODELS_KEPT)
+def model_of(tested: Tested, device: str, threads: int | None) -> ModelUnderTest:
+    """The model, loaded once in a process while its files are the same."""
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
-    return ModelUnderTest(folder, device)
+    return ModelUnderTest(tested.folder, device)
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from balle_li.config import TEST_SET
 from balle_li.data.manifest import ManifestRow, read_manifest
 from balle_li.errors import ConfigError, DatasetError, StageError
 from balle_li.evaluation.measurements import Reference
+from balle_li.evaluation.published import published_sets
 from balle_li.files import project_home, sha256_file
 from balle_li.image_io import read_picture, upright_size
 
@@ -92,11 +93,29 @@ def digest(rows: Sequence[ManifestRow]) -> str:
     return hashlib.sha256(repr(pictures).encode()).hexdigest()[:16]
 
 
+def known_as(root: Path, rows: Sequence[ManifestRow]) -> str | None:
+    """The name of the pictures, such as `kodak`, if published curves are of them; else None.
+
+    Their pixels decide, not their files: in another lossless format or under other names they are the same pictures.
+    """
+    for name, published in published_sets().items():
+        try:
+            if len(rows) == len(published.pixels) and all(_pixels_of(root, row) in published.pixels for row in rows):
+                return name
+        except (DatasetError, OSError):  # the evaluation has said which one cannot be read
+            continue
+    return None
+
+
 def read_reference(root: Path, row: ManifestRow, class_weights: Mapping[str, float] | None = None) -> Reference:
     """Read a picture of the manifest. Raises DatasetError naming the file when it cannot be read."""
     path = root / row["path"]
     pixels = np.asarray(read_picture(path, row["rotation"]))
     return Reference(row["image_id"], pixels, path.stat().st_size, tuple(row["boxes"]), class_weights or {})
+
+
+def _pixels_of(root: Path, row: ManifestRow) -> str:
+    return hashlib.sha256(read_picture(root / row["path"], row["rotation"]).tobytes()).hexdigest()[:16]
 
 
 def _row(root: Path, relative: Path) -> ManifestRow:

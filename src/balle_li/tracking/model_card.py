@@ -115,7 +115,9 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
         [title, _number(model.get(name), form), _number(baseline.get(name), form)]
         for name, (title, form) in names.items()
     ]
-    sentences = "\n".join(f"- {sentence}" for sentence in [*metrics["jpeg"]["verdict"], *_variable_rate(metrics)])
+    against = [found["verdict"] for found in metrics["baselines"].values()]
+    told = [*metrics["jpeg"]["verdict"], *_variable_rate(metrics), *against]
+    sentences = "\n".join(f"- {sentence}" for sentence in told)
     table = _table(["mean of the test pictures", "model", "JPEG at the same bpp"], rows)
     return f"{metrics['counts']['pictures']} test pictures (set `{metrics['test_set']}`).\n\n{table}\n\n{sentences}"
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from balle_li.config import Parameters, read
-from balle_li.errors import BalleLiError, ConfigError
+from balle_li.errors import BalleLiError, ConfigError, in_one_line
 from balle_li.files import project_home, workspace, write_json
 
 FOLDER = Path("data/00_inputs")
@@ -37,7 +37,7 @@ def main() -> None:
     try:
         parameters = read(Parameters, yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")), "")
     except yaml.YAMLError as error:
-        raise ConfigError(f"params.yaml is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"params.yaml is not valid YAML: {in_one_line(error)}") from error
     dataset = parameters.dataset
     own = dataset.directory.paths if dataset.source == "directory" else []
     for name, paths in (("pictures", own), ("extra_sets", parameters.evaluate.extra_sets.values())):

@@ -11,13 +11,14 @@ from evaluation.stages import SIZES, make_stages
 from PIL import Image
 from tiny_model import tiny_model_folder
 
-from balle_li.comparison.compare import ellipse_of, metrics_of
+from balle_li.comparison.compare import ellipse_of
 from balle_li.comparison.report import curve_chart, render, write_comparison, write_report
 from balle_li.comparison.runs import EvaluatedRun, make_series, read_run
 from balle_li.comparison.summary import write_summary
 from balle_li.config import ComputeConfig, EvaluationConfig
 from balle_li.errors import BalleLiError
 from balle_li.evaluation.evaluate import evaluate
+from balle_li.evaluation.metrics import facts_in
 from balle_li.progress import NoLog
 
 # Name, model and seed of its random weights, and parameters: two points of one curve, one point, and a curve by itself.
@@ -167,7 +168,7 @@ def test_the_best_of_a_column_is_marked_and_the_cheapest_of_each_lmbda(data: dic
 
 def test_a_chart_has_every_curve_by_every_metric(data: dict[str, Any]) -> None:
     test = data["sets"]["test"]
-    chart = curve_chart(test, data["series"], metrics_of(test))
+    chart = curve_chart(test, data["series"], facts_in(test))
     shown = [trace.name for trace in chart.data if trace.showlegend]
     assert len(chart.data) == 2 * len(shown) == 2 * (3 + 2), "PSNR and MS-SSIM, of three models, JPEG and WebP"
     assert [note.text for note in chart.layout.annotations] == ["PSNR (dB)", "MS-SSIM (dB)"]

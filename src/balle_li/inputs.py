@@ -13,21 +13,25 @@ import yaml
 
 from balle_li.config import Parameters, read
 from balle_li.errors import BalleLiError, ConfigError, in_one_line
-from balle_li.files import project_home, workspace, write_json
+from balle_li.files import files_below, project_home, workspace, write_json
 
 FOLDER = Path("data/00_inputs")
 
 
 def contents(folder: Path) -> list[list[Any]] | None:
-    """Path within `folder`, size in bytes and time of change in ns of every file below it, sorted; None where it is no folder."""
+    """Path within `folder`, size in bytes and time of change in ns of every file below it, sorted; None where it is no folder.
+
+    Symbolic links are followed, as the directory source follows them: a linked file counts as what it links to.
+    """
     if not folder.is_dir():
         return None
     found = []
-    for here, _, names in os.walk(folder):
-        for name in names:
-            path = Path(here, name)
+    for path in files_below(folder, lambda _: True, lambda _: None):
+        try:
+            status = path.stat()
+        except OSError:  # a broken link
             status = path.lstat()
-            found.append([os.fsencode(path.relative_to(folder)).hex(), status.st_size, status.st_mtime_ns])
+        found.append([os.fsencode(path.relative_to(folder)).hex(), status.st_size, status.st_mtime_ns])
     return sorted(found)
 
 

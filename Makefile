@@ -30,8 +30,8 @@ repro: setup  ## run what has changed of the six stages, from pictures to a regi
 	@dvc repro
 	@python scripts/summary.py
 
-test: setup  ## run the tests
-	@python -m pytest
+test: setup  ## run the tests, several files at a time
+	@python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: setup  ## check format, style, types and import rules
 	@ruff format --check . && ruff check . && mypy && lint-imports

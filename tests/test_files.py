@@ -6,7 +6,7 @@ import pytest
 
 from balle_li import files
 from balle_li.errors import BalleLiError, BitstreamError
-from balle_li.files import inflate, printable, write_bytes
+from balle_li.files import files_below, inflate, printable, write_bytes
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -84,3 +84,16 @@ def test_any_name_can_be_printed_in_one_line():
     assert printable(os.fsdecode(b"caf\xe9.jpg")) == "caf\\xe9.jpg"
     assert printable("café 猫.jpg") == "café 猫.jpg"
     assert printable("two\nlines\x1b[2J.jpg") == "two\\nlines\\x1b[2J.jpg"
+
+
+def test_a_walk_follows_links_and_visits_each_folder_once(tmp_path):
+    for name in ("in/a/one", "in/b/two", "in/hidden/three", "out/four", "skipped/five"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    for link, target in {"a/up": "in", "z": "out", "y": "out", "skip": "skipped", "b/broken": "nowhere"}.items():
+        (tmp_path / "in" / link).symlink_to(tmp_path / target)
+    refused = []
+    found = files_below(tmp_path / "in", lambda name: name != "hidden", refused.append, skip=tmp_path / "skipped")
+    assert {str(path.relative_to(tmp_path / "in")) for path in found} == {"a/one", "b/two", "b/broken", "y/four"}
+    assert list(files_below(tmp_path / "gone", bool, refused.append)) == []
+    assert [error.filename for error in refused] == [str(tmp_path / "gone")]

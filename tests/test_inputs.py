@@ -53,6 +53,24 @@ def test_a_changed_or_removed_file_is_noticed(project):
     assert before != touched and contents(project / "photos") == []
 
 
+def test_a_changed_file_in_a_linked_folder_is_noticed(project):
+    elsewhere = project / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "two.jpg").write_bytes(b"two")
+    (project / "photos/link").symlink_to(elsewhere, target_is_directory=True)
+    (project / "photos/three.jpg").symlink_to(elsewhere / "two.jpg")
+    (project / "photos/broken.jpg").symlink_to("nowhere")
+    before = contents(project / "photos")
+    os.utime(elsewhere / "two.jpg", ns=(1, 1))
+    changed = [name for name, was in files_of(before).items() if files_of(contents(project / "photos"))[name] != was]
+    assert len(before) == 4 and changed == ["link/two.jpg", "three.jpg"]
+
+
+def files_of(found: list[list[object]]) -> dict[str, list[object]]:
+    """Size and time of change by path."""
+    return {bytes.fromhex(name).decode(): rest for name, *rest in found}
+
+
 def test_a_folder_that_is_not_there_is_left_to_the_stage_that_reads_it(project):
     shutil.rmtree(project / "photos")
     assert recorded()[0] == {"photos": None}

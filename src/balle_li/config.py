@@ -23,7 +23,7 @@ from pydantic.dataclasses import dataclass
 
 from balle_li.errors import ConfigError, near
 from balle_li.files import project_home
-from balle_li.registry import CODECS, METRICS, SOURCES, ModelConfig, Registry
+from balle_li.registry import CODECS, METRICS, SOURCES, ModelConfig, Registry, metric_named
 
 HEADLINE_QUALITY = 50
 """The quality that stands for a variable-rate model: it asks for the lmbda of the training."""
@@ -249,8 +249,7 @@ class RegisterConfig:
     min_gain: Annotated[Float, Field(ge=0, lt=1)]
 
     def __post_init__(self) -> None:
-        base = self.metric.removesuffix("_db")
-        METRICS.check(base if base in METRICS.names() else self.metric)
+        metric_named(self.metric)  # which raises where there is none
 
 
 @dataclass(frozen=True, config=_KNOWN_ONLY)
@@ -283,9 +282,9 @@ class Parameters:
     def __post_init__(self) -> None:
         crop, size = self.train.crop, self.patches.size
         _require(crop <= size, f"train.crop is {crop}, but patches.size is only {size}")
-        metric, measured = self.register.metric.removesuffix("_db"), self.evaluate.metrics
+        measured = self.evaluate.metrics
         _require(
-            metric in measured or self.register.metric in measured,
+            metric_named(self.register.metric) in measured,
             f"register.metric is {self.register.metric}, but evaluate.metrics has only {', '.join(measured)}",
         )
         for name, path in self.evaluate.extra_sets.items():

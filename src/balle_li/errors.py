@@ -51,6 +51,11 @@ def need(part: str, extra: str, *modules: str) -> None:
         raise MissingExtraError(f"{part} needs {', '.join(missing)}: pip install 'balle-li[{extra}]'")
 
 
+def in_one_line(error: BaseException) -> str:
+    """What an error says, its line breaks as spaces; its type's name where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def near(name: object, known: Iterable[str]) -> str:
     """`did you mean 'steps'? ` of the known name that is nearest to a mistyped one; nothing where none is near."""
     found = difflib.get_close_matches(str(name), list(known), n=1)

@@ -6,7 +6,7 @@ import json
 import os
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,28 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def files_below(
+    folder: str | os.PathLike[str],
+    enters: Callable[[str], bool],
+    refused: Callable[[OSError], None],
+    skip: Path | None = None,
+) -> Iterator[Path]:
+    """Whatever below `folder` is no folder: files, but also pipes and broken links. Symbolic links to folders are followed.
+
+    Each real folder is visited once, and `skip` never: of several ways to one, the first by name is always taken.
+    enters: whether a folder of that name is visited. refused: is given the error of a folder that cannot be read.
+    """
+    visited = set() if skip is None else {os.path.realpath(skip)}
+    for here, folders, names in os.walk(folder, followlinks=True, onerror=refused):
+        real = os.path.realpath(here)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(filter(enters, folders))
+        yield from (Path(here, name) for name in names)
 
 
 def printable(path: str | os.PathLike[str]) -> str:

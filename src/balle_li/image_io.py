@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from balle_li.boxes import upright_turns
-from balle_li.errors import BalleLiError, PictureError
-from balle_li.files import printable
+from balle_li.errors import BalleLiError, PictureError, in_one_line
+from balle_li.files import files_below, printable
 from balle_li.image_metadata import HELD, MAX_BYTES, Metadata, for_format, orientation_of, read_metadata
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -193,21 +193,14 @@ def pictures_in(folder: PathLike, suffixes: Collection[str] = SUFFIXES) -> tuple
     """
     pictures: list[Path] = []
     others: list[Path] = []
-    visited: set[str] = set()
-    for here, folders, names in os.walk(
-        folder, followlinks=True, onerror=lambda error: others.append(Path(os.fsdecode(error.filename)))
-    ):
-        real = os.path.realpath(here)
-        if real in visited:
-            folders.clear()
-            continue
-        visited.add(real)
-        hidden = [name for name in folders if name.startswith(".") or name == "__MACOSX"]
-        folders[:] = [name for name in folders if name not in hidden]
-        for name in names:
-            path = Path(here, name)
-            shown = not name.startswith(".") and path.suffix.lower() in suffixes and path.is_file()
-            (pictures if shown else others).append(path)
+    found = files_below(
+        folder,
+        enters=lambda name: not name.startswith(".") and name != "__MACOSX",
+        refused=lambda error: others.append(Path(os.fsdecode(error.filename))),
+    )
+    for path in found:
+        shown = not path.name.startswith(".") and path.suffix.lower() in suffixes and path.is_file()
+        (pictures if shown else others).append(path)
     return sorted(pictures), sorted(others)
 
 
@@ -280,7 +273,7 @@ def _one_line(name: str | None = None, fault: str = "cannot be decoded") -> Iter
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:  # the file system's
             raise PictureError(f"{before}cannot be read: {error.strerror}") from error
-        raise PictureError(f"{before}{fault}: {' '.join(str(error).split()) or type(error).__name__}") from error
+        raise PictureError(f"{before}{fault}: {in_one_line(error)}") from error
 
 
 def _brand(source: PathLike | bytes) -> bytes:

@@ -13,22 +13,26 @@ from typing import Any
 import yaml
 
 from balle_li.config import RELEASED, Parameters, is_registered, read
-from balle_li.errors import BalleLiError, ConfigError
-from balle_li.files import project_home, workspace, write_json
+from balle_li.errors import BalleLiError, ConfigError, in_one_line
+from balle_li.files import files_below, project_home, workspace, write_json
 
 FOLDER = Path("data/00_inputs")
 
 
 def contents(folder: Path) -> list[list[Any]] | None:
-    """Path within `folder`, size in bytes and time of change in ns of every file below it, sorted; None where it is no folder."""
+    """Path within `folder`, size in bytes and time of change in ns of every file below it, sorted; None where it is no folder.
+
+    Symbolic links are followed, as the directory source follows them: a linked file counts as what it links to.
+    """
     if not folder.is_dir():
         return None
     found = []
-    for here, _, names in os.walk(folder):
-        for name in names:
-            path = Path(here, name)
+    for path in files_below(folder, lambda _: True, lambda _: None):
+        try:
+            status = path.stat()
+        except OSError:  # a broken link
             status = path.lstat()
-            found.append([os.fsencode(path.relative_to(folder)).hex(), status.st_size, status.st_mtime_ns])
+        found.append([os.fsencode(path.relative_to(folder)).hex(), status.st_size, status.st_mtime_ns])
     return sorted(found)
 
 
@@ -38,7 +42,7 @@ def main() -> None:
     try:
         parameters = read(Parameters, yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")), "")
     except yaml.YAMLError as error:
-        raise ConfigError(f"params.yaml is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"params.yaml is not valid YAML: {in_one_line(error)}") from error
     dataset = parameters.dataset
     own = dataset.directory.paths if dataset.source == "directory" else []
     models = [place for place in parameters.evaluate.baselines if place != RELEASED and not is_registered(place)]

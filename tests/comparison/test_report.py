@@ -11,10 +11,11 @@ from comparison.evaluations import BASELINE, RUNS, evaluated, read
 from evaluation.stages import SIZES
 from PIL import Image
 
-from balle_li.comparison.compare import ellipse_of, metrics_of
+from balle_li.comparison.compare import ellipse_of
 from balle_li.comparison.report import curve_chart, render, write_comparison, write_report
 from balle_li.comparison.runs import make_series
 from balle_li.errors import BalleLiError
+from balle_li.evaluation.metrics import facts_in
 from balle_li.progress import NoLog
 
 
@@ -136,7 +137,7 @@ def test_the_best_of_a_column_is_marked_and_the_cheapest_of_each_lmbda(data: dic
 
 def test_a_chart_has_every_curve_by_every_metric(data: dict[str, Any]) -> None:
     test = data["sets"]["test"]
-    chart = curve_chart(test, data["series"], metrics_of(test))
+    chart = curve_chart(test, data["series"], facts_in(test))
     shown = [trace.name for trace in chart.data if trace.showlegend]
     assert len(chart.data) == 2 * len(shown) == 2 * (3 + 3), (
         "PSNR and MS-SSIM, of three models, JPEG, WebP and a baseline"

@@ -135,6 +135,7 @@ def test_figures_are_told_apart_by_boxes():
     found = trials.measure(original, decoded, [Box(0.0, 0.5, 1.0, 1.0), Box(0.0, 0.75, 0.5, 1.0, weight=3.0)])
     assert found.inside >= 100.0 and found.outside < found.psnr < 20
     assert trials.measure(original, decoded, ()).inside is None
+    assert trials.measure(original, decoded, [Box(0.0, 0.0, 1.0, 1.0)]).outside is None, "no pixel is outside"
 
 
 def test_a_hundred_megapixels_are_scaled_down_with_a_word(tmp_path):

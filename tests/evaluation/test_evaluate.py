@@ -1,3 +1,5 @@
+"""The stage that measures: what it leaves, what it measures once, and how it meets what it cannot measure."""
+
 import dataclasses
 import json
 import shutil
@@ -6,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from evaluation.stages import SIZES, make_stages
+from evaluation.stages import CONFIG, SIZES, evaluated, facts_of, table_of
 from PIL import Image
 from tiny_model import tiny_model_folder
 
@@ -19,48 +20,20 @@ from balle_li.errors import BalleLiError, ConfigError, StageError
 from balle_li.evaluation import evaluate as stage
 from balle_li.evaluation import test_set
 from balle_li.evaluation.codecs import CODECS, Jpeg, WebP, register_codec
-from balle_li.evaluation.evaluate import evaluate
 from balle_li.evaluation.examples import jpeg_of_size
 from balle_li.evaluation.measurements import Reference
 from balle_li.evaluation.measuring import ModelUnderTest
 from balle_li.evaluation.metrics import METRICS, Metric, MetricFacts, Pair, register_metric
 
-CONFIG = EvaluationConfig(
-    metrics=["psnr", "ms_ssim"], qualities=[0, 100], jpeg_qualities=[4, 50, 90], baselines=[],
-    codecs=[], extra_sets={}, device="cpu",
-    pictures_on_page=2,
-)  # fmt: skip
-ALONE = ComputeConfig(scheduler=None, workers=1)
 TIMES = ["encode_seconds", "decode_seconds"]
 
 
-@pytest.fixture
-def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    return make_stages(tmp_path)
-
-
-def _evaluate(stages: Path, compute: ComputeConfig = ALONE, **changes: object) -> Path:
-    config = dataclasses.replace(CONFIG, **changes)  # type: ignore[arg-type]
-    evaluate(stages / "raw", stages / "curated", stages / "model", {}, config, {}, compute, stages / "report")
-    return stages / "report"
-
-
-def _table(report: Path) -> pd.DataFrame:
-    return pd.read_parquet(report / "measurements.parquet")
-
-
-def _facts(report: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads((report / "evaluation.json").read_text())
-    return facts
-
-
 def test_every_test_picture_is_measured_through_real_files(stages: Path) -> None:
-    report = _evaluate(stages)
+    report = evaluated(stages)
     files = {"evaluation.json", "measurements.parquet", "streams", "examples"}
     assert {path.name for path in report.iterdir()} == files
     assert {path.stem for path in (report / "streams").iterdir()} == set(SIZES)
-    frame = _table(report)
+    frame = table_of(report)
     assert len(frame) == 3 * (1 + 6)  # the model, and JPEG at three qualities and the paper's three
     assert set(frame.loc[frame["codec"] == "jpeg", "setting"]) >= {f"quality {q}, 4:2:0" for q in (8, 16, 32)}
     own = frame[frame["codec"] == "balle-li"].set_index("image_id")
@@ -72,7 +45,7 @@ def test_every_test_picture_is_measured_through_real_files(stages: Path) -> None
     assert (own["height"]["portrait"], own["width"]["portrait"]) == (70, 170)
     assert np.isfinite(own["ms_ssim"]["large"]) and np.isnan(own["ms_ssim"]["small"])
     assert [entry["label"] for entry in own["psnr_by_class"]["large"]] == ["Cat", "Dog"]
-    facts = _facts(report)
+    facts = facts_of(report)
     assert facts["model"] == {
         "name": "balle-li", "setting": own["setting"]["large"], "lmbda": 0.01, "kind": "mse", "steps": 0
     }  # fmt: skip
@@ -82,7 +55,7 @@ def test_every_test_picture_is_measured_through_real_files(stages: Path) -> None
 
 
 def test_examples_are_kept_from_the_best_to_the_worst(stages: Path) -> None:
-    report = _evaluate(stages)
+    report = evaluated(stages)
     entries = json.loads((report / "examples" / "examples.json").read_text())
     assert [entry["gain"] for entry in entries] == sorted((entry["gain"] for entry in entries), reverse=True)
     assert {entry["image_id"]: len(entry["boxes"]) for entry in entries} == {"large": 2, "portrait": 0, "small": 0}
@@ -94,43 +67,45 @@ def test_examples_are_kept_from_the_best_to_the_worst(stages: Path) -> None:
 
 
 def test_second_evaluation_gives_the_same_figures_and_no_stale_streams(stages: Path) -> None:
-    first = _table(_evaluate(stages))
+    first = table_of(evaluated(stages))
     stale = stages / "report" / "streams" / "gone.bli"
     stale.write_bytes(b"old")
-    second = _table(_evaluate(stages))
+    second = table_of(evaluated(stages))
     assert not stale.exists()
     assert first.drop(columns=[*TIMES, "psnr_by_class"]).equals(second.drop(columns=[*TIMES, "psnr_by_class"]))
 
 
 def test_many_processes_measure_what_one_does(stages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_model_folder(stages / "model", name="balle-li-roi", N=4)
-    alone = _evaluate(stages, codecs=["webp"])
-    kept, one = {path: path.read_bytes() for path in alone.rglob("*.bli")}, _table(alone)
+    alone = evaluated(stages, codecs=["webp"])
+    kept, one = {path: path.read_bytes() for path in alone.rglob("*.bli")}, table_of(alone)
     shutil.rmtree(stages / ".evaluation")
     monkeypatch.setattr(stage, "SMALL", 0)
     monkeypatch.setattr(ModelUnderTest, "measure", _never)  # not in this process
-    together = _evaluate(stages, ComputeConfig(None, 2), codecs=["webp"])
+    together = evaluated(stages, ComputeConfig(None, 2), codecs=["webp"])
     assert {path: path.read_bytes() for path in together.rglob("*.bli")} == kept and len(kept) == len(SIZES)
-    assert one.drop(columns=[*TIMES, "psnr_by_class"]).equals(_table(together).drop(columns=[*TIMES, "psnr_by_class"]))
+    assert one.drop(columns=[*TIMES, "psnr_by_class"]).equals(
+        table_of(together).drop(columns=[*TIMES, "psnr_by_class"])
+    )
 
 
 def _never(*_: object) -> None:
-    raise AssertionError("measured anew")
+    raise AssertionError("measured again")
 
 
 def test_a_gpu_is_used_by_one_process(stages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "SMALL", 0)
     monkeypatch.setattr(ModelUnderTest, "on_gpu", True)
     measured = _counted(monkeypatch)
-    frame = _table(_evaluate(stages, ComputeConfig(None, 2)))
+    frame = table_of(evaluated(stages, ComputeConfig(None, 2)))
     assert sorted(measured) == sorted(SIZES), "all of them here"
     assert list(frame["codec"]) == (["balle-li"] + 6 * ["jpeg"]) * 3
 
 
 def test_a_model_of_variable_rate_has_a_row_for_each_quality(stages: Path) -> None:
     tiny_model_folder(stages / "model", name="balle-li-roi", N=4)
-    report = _evaluate(stages)
-    frame = _table(report)
+    report = evaluated(stages)
+    frame = table_of(report)
     own = frame[(frame["codec"] == "balle-li-roi") & (frame["image_id"] == "large")]
     settings = [setting.rsplit(", ")[-1] for setting in own["setting"]]
     assert settings == ["quality 0", "quality 50", "quality 100"]
@@ -139,52 +114,6 @@ def test_a_model_of_variable_rate_has_a_row_for_each_quality(stages: Path) -> No
     assert headline["stream_bytes"] == (report / "streams" / "large.bli").stat().st_size
     (given,) = frame[frame["kind"] == "with boxes"].to_dict("records")
     assert given["image_id"] == "large" and given["stream_bytes"] <= headline["stream_bytes"]
-
-
-def test_other_folders_are_measured_for_themselves(stages: Path) -> None:
-    (stages / "more" / "deep").mkdir(parents=True)
-    for name in ("large", "small"):
-        shutil.copy(stages / "raw" / f"{name}.png", stages / "more" / "deep")
-    report = _evaluate(stages, extra_sets={"kodak": "more"}, codecs=["webp"])
-    frame = _table(report / "sets" / "kodak")
-    assert set(frame["image_id"]) == {"deep-large_png", "deep-small_png"} and set(frame["codec"]) >= {"jpeg", "webp"}
-    assert (report / "sets" / "kodak" / "examples" / "deep-large_png" / "model.webp").is_file()
-    assert set(_table(report)["image_id"]) == set(SIZES)
-
-
-def test_what_a_mac_leaves_in_a_folder_is_skipped_counted_and_said(
-    stages: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    more = stages / "more"
-    (more / ".Spotlight").mkdir(parents=True)
-    shutil.copy(stages / "raw" / "large.png", more / "photo.png")
-    shutil.copy(stages / "raw" / "large.png", more / ".Spotlight" / "photo.png")
-    (more / "._photo.png").write_bytes(b"\0\5\x16\7" + bytes(100))
-    for name in ("readme.pdf", "clip.mov", "clip.mpeg", "broken.jpg", "notes.txt"):
-        (more / name).write_bytes(b"%PDF-1.4 or other")
-    report = _evaluate(stages, extra_sets={"mine": "more"})
-    assert set(_table(report / "sets" / "mine")["image_id"]) == {"photo_png"}
-    assert _facts(report / "sets" / "mine")["skipped_files"] == {"hidden": 2, "unreadable": 3, "no picture": 2}
-    for part in ("2 hidden (.", "3 unreadable (broken.jpg: ", "2 no picture (clip.mov, …)"):
-        assert part in caplog.text
-
-
-def test_ids_of_a_folders_pictures_are_told_apart_and_fit_into_file_names(stages: Path) -> None:
-    (stages / "more" / "a").mkdir(parents=True)
-    names = ["a/b.png", "a-b.png", "x" * 240 + ".png", "caf\udce9.png"]  # the last is Latin-1 on the disk
-    for name in names:
-        shutil.copy(stages / "raw" / "small.png", stages / "more" / name)
-    frame = _table(_evaluate(stages, extra_sets={"mine": "more"}) / "sets" / "mine")
-    found = sorted(set(frame["image_id"]))
-    assert len(found) == 4 and all(len(name) <= 130 for name in found) and "caf\\xe9_png" in found
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_a_folder_without_pictures_is_one_line(stages: Path, there: bool) -> None:
-    if there:
-        (stages / "kodak").mkdir()
-    with pytest.raises(ConfigError, match=r"evaluate\.extra_sets\.kodak: kodak .*; correct it, or take it out"):
-        _evaluate(stages, extra_sets={"kodak": "kodak"})
 
 
 def _add(stages: Path, name: str, image: Image.Image) -> None:
@@ -202,28 +131,28 @@ def test_a_picture_too_long_for_a_codec_is_left_out_of_the_comparison(
 ) -> None:
     _add(stages, "long", Image.linear_gradient("L").convert("RGB").resize((16, 300)))
     monkeypatch.setattr(WebP, "largest_side", 250)
-    report = _evaluate(stages, codecs=["webp"])
-    frame = _table(report)
+    report = evaluated(stages, codecs=["webp"])
+    frame = table_of(report)
     assert set(frame.loc[frame["codec"] == "webp", "image_id"]) == set(SIZES)
     assert set(frame.loc[frame["compared"], "image_id"]) == set(SIZES)
     assert (report / "streams" / "long.bli").is_file(), "the model takes it"
     reason = "WebP holds at most 250 pixels a side"
-    assert _facts(report)["left_out"] == {"webp": {"pictures": ["long"], "reason": reason}}
+    assert facts_of(report)["left_out"] == {"webp": {"pictures": ["long"], "reason": reason}}
     assert caplog.text.count(f"webp is left out for 1 picture (long): {reason}") == 1
-    facts, rows = _facts(report), test_set.read_rows(stages / "curated")
+    facts, rows = facts_of(report), test_set.read_rows(stages / "curated")
     assert facts["all_pictures"] == test_set.digest(rows)
     assert facts["test_set"] == test_set.digest([row for row in rows if row["image_id"] != "long"])
 
 
 def test_a_blank_page_is_counted_apart(stages: Path, caplog: pytest.LogCaptureFixture) -> None:
-    without = _table(_evaluate(stages))
+    without = table_of(evaluated(stages))
     _add(stages, "blank", Image.new("RGB", (200, 200), "white"))
-    report = _evaluate(stages)
-    frame = _table(report)
+    report = evaluated(stages)
+    frame = table_of(report)
     assert frame.loc[(frame["image_id"] == "blank") & (frame["codec"] == "jpeg"), "psnr"].isna().any()
     assert not frame.loc[frame["image_id"] == "blank", "compared"].any()
     assert len(frame[frame["compared"]]) == len(without)
-    assert _facts(report)["exact"] == ["blank"]
+    assert facts_of(report)["exact"] == ["blank"]
     assert "1 picture (blank) reproduced exactly and counted apart" in caplog.text
 
 
@@ -239,7 +168,7 @@ def test_a_picture_that_the_model_cannot_take_ends_nothing(
         return measure(self, reference, *rest)
 
     monkeypatch.setattr(ModelUnderTest, "measure", failing)
-    frame = _table(_evaluate(stages))
+    frame = table_of(evaluated(stages))
     assert set(frame.loc[frame["compared"], "image_id"]) == {"large", "portrait"}
     kind = "MemoryError: " if isinstance(fault, MemoryError) else ""
     assert f"balle-li is left out for 1 picture (small): {kind}{fault}" in caplog.text
@@ -248,9 +177,9 @@ def test_a_picture_that_the_model_cannot_take_ends_nothing(
 def test_a_model_that_takes_no_picture_is_one_line(stages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ModelUnderTest, "measure", _never)
     with pytest.raises(
-        StageError, match="balle-li takes none of the 3 pictures of test: AssertionError: measured anew"
+        StageError, match="balle-li takes none of the 3 pictures of test: AssertionError: measured again"
     ):
-        _evaluate(stages)
+        evaluated(stages)
 
 
 @pytest.mark.parametrize("name", ["balle", "balle-li-roi"])
@@ -260,13 +189,13 @@ def test_an_interrupted_evaluation_resumes_with_the_next_picture(
     tiny_model_folder(stages / "model", name=name, N=4)
     hidden = (stages / "raw" / "small.png").rename(stages / "away.png")
     with pytest.raises(StageError, match="picture small"):
-        _evaluate(stages)
+        evaluated(stages)
     hidden.rename(stages / "raw" / "small.png")
     measured = _counted(monkeypatch)
-    report = _evaluate(stages)
+    report = evaluated(stages)
     assert measured == ["small"]
     assert {path.stem for path in (report / "streams").iterdir()} == set(SIZES)
-    _evaluate(stages)
+    evaluated(stages)
     assert len(measured) == 4, "a finished evaluation leaves nothing of the model behind"
 
 
@@ -284,7 +213,7 @@ def _counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_classical_codecs_are_measured_once(stages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = _table(_evaluate(stages))
+    first = table_of(evaluated(stages))
     encode, encoded = Jpeg.encode, []
 
     def counting(self: Jpeg, image: Image.Image, quality: float, path: Path) -> None:
@@ -293,17 +222,17 @@ def test_classical_codecs_are_measured_once(stages: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Jpeg, "encode", counting)
     monkeypatch.setattr(stage, "write_examples", lambda *_: None)
-    again = _table(_evaluate(stages))
+    again = table_of(evaluated(stages))
     assert encoded == []
     jpeg = [frame[frame["codec"] == "jpeg"].drop(columns="psnr_by_class") for frame in (first, again)]
     assert jpeg[0].equals(jpeg[1]), "their seconds too"
     monkeypatch.setattr(Jpeg, "library", lambda _: "a newer one")
-    _evaluate(stages)
+    evaluated(stages)
     assert len(encoded) == 3 * 6
     rows = read_manifest(stages / "curated" / "manifest.parquet")
     rows[0]["boxes"] = [Box(0, 0, 1, 1, "Owl")]
     write_manifest(stages / "curated" / "manifest.parquet", rows)
-    _evaluate(stages)
+    evaluated(stages)
     assert len(encoded) == 4 * 6, "the picture whose boxes changed"
 
 
@@ -337,11 +266,11 @@ def test_an_added_metric_and_codec_need_no_other_line(stages: Path, additions: N
     from balle_li.comparison.summary import write_summary
 
     tiny_model_folder(stages / "model", name="balle-li-roi", N=4)
-    report = _evaluate(stages, metrics=["largest_error", "psnr"], codecs=["jpeg-grey"])
+    report = evaluated(stages, metrics=["largest_error", "psnr"], codecs=["jpeg-grey"])
     log = Log()
     write_summary(report, log)
     write_report(report, "0123456789", {"lmbda": "0.01"}, stages / "pages", log)
-    assert _table(report)["largest_error"].notna().all()
+    assert table_of(report)["largest_error"].notna().all()
     figures = json.loads((report / "figures.json").read_text())
     assert {"largest_error", "saved_largest_error", "bd_largest_error"} <= set(figures) and "ms_ssim" not in figures
     assert "test/largest_error" in log.figures
@@ -371,34 +300,20 @@ class Log:
 def test_missing_model_names_the_command(stages: Path) -> None:
     (stages / "model" / "model.json").unlink()
     with pytest.raises(StageError, match="run `kedro run --pipeline train` first"):
-        _evaluate(stages)
+        evaluated(stages)
 
 
 def test_damaged_model_is_one_line(stages: Path) -> None:
     (stages / "model" / "model.safetensors").write_bytes(b"no")
     with pytest.raises(BalleLiError) as caught:
-        _evaluate(stages)
+        evaluated(stages)
     assert "\n" not in str(caught.value) and "damaged" in str(caught.value)
 
 
 def test_unreadable_test_picture_is_named(stages: Path) -> None:
     (stages / "raw" / "small.png").write_text("not a picture")
     with pytest.raises(StageError, match=r"picture small: .*small\.png"):
-        _evaluate(stages)
-
-
-def test_no_test_picture_says_what_to_change(stages: Path) -> None:
-    write_manifest(stages / "curated" / "manifest.parquet", [])
-    with pytest.raises(StageError, match=r"curate\.split\.test"):
-        _evaluate(stages)
-
-
-def test_digest_depends_on_the_pictures_alone(stages: Path) -> None:
-    rows = test_set.read_rows(stages / "curated")
-    assert test_set.digest(rows[::-1]) == test_set.digest(rows)
-    assert test_set.digest(rows[1:]) != test_set.digest(rows)
-    assert test_set.digest([{**rows[0], "boxes": []}, *rows[1:]]) == test_set.digest(rows)
-    assert test_set.digest([{**rows[0], "sha256": "0"}, *rows[1:]]) != test_set.digest(rows)
+        evaluated(stages)
 
 
 def test_jpeg_of_the_same_size_is_the_nearest_quality(stages: Path) -> None:

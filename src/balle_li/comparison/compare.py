@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +36,6 @@ def compare_runs(series: Sequence[Series]) -> Data:
         "series": [one.label for one in series],
         "sets": {name: _compare_on(name, series) for name in names},
     }
-
-
-def metrics_of(compared: Mapping[str, Any]) -> list[MetricFacts]:
-    """The facts of the metrics that the compared runs of a set were measured by."""
-    return [MetricFacts(**facts) for facts in compared["metrics"]]
 
 
 def run_label(run: EvaluatedRun, series: Series) -> str:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from balle_li.boxes import Box, from_records
-from balle_li.comparison.compare import metrics_of
 from balle_li.comparison.curves import RdCurve
 from balle_li.evaluation.measurements import EXAMPLES
-from balle_li.evaluation.metrics import INSIDE, MetricFacts
+from balle_li.evaluation.metrics import INSIDE, MetricFacts, facts_in
 from balle_li.files import atomic_path
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def style(index: int) -> Style:
 
 def draw_curves(compared: Mapping[str, Any], path: Path) -> None:
     """Write the rate–distortion curves of one set of a comparison as PNG."""
-    metrics, count = metrics_of(compared), compared["pictures"]
+    metrics, count = facts_in(compared), compared["pictures"]
     headline = f"Rate–distortion, mean of {count} picture{'s' if count != 1 else ''}"
     titles = {curve["name"]: curve["title"] for curve in (*compared["curves"], *compared["references"])}
     models, others = ([RdCurve.of(c["name"], c["points"]) for c in compared[key]] for key in ("curves", "references"))

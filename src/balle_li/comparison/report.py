@@ -12,14 +12,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from balle_li.comparison.compare import compare_runs, metrics_of
+from balle_li.comparison.compare import compare_runs
 from balle_li.comparison.plots import PICTURE_PAGE, RD_PLOT, draw_curves, draw_page, style, title_of
 from balle_li.comparison.references import PUBLISHED
 from balle_li.comparison.runs import EvaluatedRun, make_series, read_run
 from balle_li.config import TEST_SET
 from balle_li.errors import BalleLiError
 from balle_li.evaluation.measurements import EVALUATION_FILE, EXAMPLES
-from balle_li.evaluation.metrics import INSIDE, OUTSIDE, MetricFacts
+from balle_li.evaluation.metrics import INSIDE, OUTSIDE, MetricFacts, facts_in
 from balle_li.evaluation.published import KIND_TITLES
 from balle_li.files import read_json, write_bytes, write_json
 from balle_li.progress import RunLog
@@ -122,7 +122,7 @@ def render(data: Mapping[str, Any], runs: Iterable[EvaluatedRun] = ()) -> str:
 
 def _page_of(data: Mapping[str, Any], compared: Mapping[str, Any], place: str) -> Data:
     """The tables and charts of one set of pictures."""
-    metrics = metrics_of(compared)
+    metrics = facts_in(compared)
     titles = {curve["name"]: curve["title"] for curve in (*compared["curves"], *compared["references"])}
     charts = {
         "curves": curve_chart(compared, data["series"], metrics),
@@ -320,7 +320,7 @@ def _told(point: Mapping[str, Any], metrics: Sequence[MetricFacts]) -> str:
 
 
 def _all_metrics(data: Mapping[str, Any]) -> list[MetricFacts]:
-    return list({facts.name: facts for compared in data["sets"].values() for facts in metrics_of(compared)}.values())
+    return list({facts.name: facts for compared in data["sets"].values() for facts in facts_in(compared)}.values())
 
 
 def _packed(value: Any) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from balle_li.comparison.curves import RdCurve
-from balle_li.comparison.summary import BASELINES_FILE, CLASSICAL_FILE, CURVE_FILE, METRICS_FILE, facts_in
+from balle_li.comparison.summary import BASELINES_FILE, CLASSICAL_FILE, CURVE_FILE, METRICS_FILE
 from balle_li.config import TEST_SET
 from balle_li.errors import BalleLiError
 from balle_li.evaluation.measurements import EXAMPLES, EXAMPLES_INDEX, HEADLINE, MEASUREMENTS_FILE, read_measurements
-from balle_li.evaluation.metrics import MetricFacts
+from balle_li.evaluation.metrics import MetricFacts, facts_in
 from balle_li.files import read_json
 
 if TYPE_CHECKING:

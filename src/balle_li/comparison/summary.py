@@ -21,7 +21,7 @@ from balle_li.evaluation.measurements import (
     gains,
     read_measurements,
 )
-from balle_li.evaluation.metrics import BY_CLASS, INSIDE, OUTSIDE, MetricFacts
+from balle_li.evaluation.metrics import BY_CLASS, INSIDE, OUTSIDE, MetricFacts, facts_in
 from balle_li.evaluation.published import kinds_differ
 from balle_li.files import read_json, write_json
 from balle_li.progress import RunLog
@@ -74,11 +74,6 @@ def _write(folder: Path, sets: Mapping[str, Data] | None = None) -> Data:
         write_json(folder / file, [record for curve in found for record in curve.records()])
     write_json(folder / METRICS_FILE, metrics)
     return metrics
-
-
-def facts_in(evaluation: Mapping[str, Any]) -> list[MetricFacts]:
-    """The facts of the metrics that were measured, as they stand in evaluation.json or metrics.json."""
-    return [MetricFacts(**facts) for facts in evaluation["metrics"]]
 
 
 def summarise(frame: "pd.DataFrame", evaluation: Mapping[str, Any], curves: Mapping[str, RdCurve]) -> Data:
@@ -210,8 +205,7 @@ class JpegComparison:
         pictures = f"{len(known)} picture{'s' if len(known) != 1 else ''} whose rate JPEG reaches"
         if not worse:
             return f"By {facts.title} JPEG is better on none of {pictures}."
-        names = ", ".join(worse[:NAMES_IN_VERDICT]) + (" and others" if len(worse) > NAMES_IN_VERDICT else "")
-        return f"By {facts.title} JPEG is better on {len(worse)} of {pictures}: {names}."
+        return f"By {facts.title} JPEG is better on {len(worse)} of {pictures}: {_named(worse)}."
 
 
 def short_metrics(metrics: Mapping[str, Any]) -> dict[str, float | None]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from balle_li.errors import DatasetError
+from balle_li.errors import DatasetError, in_one_line
 from balle_li.files import project_home, workspace
 
 START_SECONDS = 60.0
@@ -93,7 +93,7 @@ def _start(fiftyone: ModuleType, home: Path) -> None:
             time.sleep(1.0 + attempt)
         except (ConnectionError, RuntimeError, PermissionError, FiftyOneConfigError) as error:
             where = fiftyone.config.database_uri or home
-            raise DatasetError(f"FiftyOne cannot use its database at {where}: {_one_line(error)}") from error
+            raise DatasetError(f"FiftyOne cannot use its database at {where}: {in_one_line(error)}") from error
     log = Path(fiftyone.config.database_dir) / "log" / "mongo.log"
     raise DatasetError(f"FiftyOne's database did not start; {log} says why")
 
@@ -140,7 +140,3 @@ def _is_alive(process: Any) -> bool:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from balle_li.data.manifest import IndexRow
-from balle_li.errors import DatasetError
+from balle_li.errors import DatasetError, in_one_line
 from balle_li.files import printable, sha256_file
 from balle_li.image_io import exif_orientation, opened, read_picture
 from balle_li.progress import progress
@@ -95,7 +95,7 @@ def inspect_pictures(raw: Path, rows: Sequence[IndexRow]) -> Iterator[Inspection
         except DatasetError as error:
             return str(error).removeprefix(f"{printable(path)}: ")
         except Exception as error:  # whatever a broken file makes the libraries stumble over costs that picture alone
-            return f"cannot be decoded: {' '.join(str(error).split()) or type(error).__name__}"
+            return f"cannot be decoded: {in_one_line(error)}"
 
     with progress("Checking pictures", len(rows), "pictures") as advance, ThreadPool(os.cpu_count()) as pool:
         for inspection in pool.imap(inspect, rows):

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from balle_li.boxes import Box, from_records
 from balle_li.data.manifest import BOXES
-from balle_li.errors import BalleLiError, StageError
+from balle_li.errors import BalleLiError, StageError, in_one_line
 from balle_li.files import read_json
 
 FORMAT = 1
@@ -154,7 +154,7 @@ class PatchStore:
         try:
             index = pq.read_table(path, columns=["image_id", "boxes"])
         except (OSError, pa.ArrowException) as error:
-            raise _unusable(f"{path} cannot be read ({' '.join(str(error).split())})") from None
+            raise _unusable(f"{path} cannot be read ({in_one_line(error)})") from None
         if index.num_rows != len(self):
             raise _unusable(f"{path} has {index.num_rows} rows for {len(self)} patches")
         return index

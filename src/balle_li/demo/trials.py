@@ -7,7 +7,6 @@ before say where to look. Every decoded picture is read from the bytes of a whol
 import bisect
 import itertools
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from balle_li.boxes import Box, box_weight_map
+from balle_li.boxes import Box, box_weight_map, weighted
 from balle_li.codec.bitstream import MAX_PIXELS as MOST_PIXELS
 from balle_li.codec.bitstream import Stream
 from balle_li.codec.codec import Codec
@@ -24,8 +23,8 @@ from balle_li.codec.options import EncodeOptions
 from balle_li.data.sources import sample
 from balle_li.errors import BalleLiError
 from balle_li.evaluation.codecs import codec as classical_codec
-from balle_li.evaluation.codecs import installed_codecs
-from balle_li.evaluation.metrics import Pair, ms_ssim, psnr_of, to_db
+from balle_li.evaluation.codecs import installed_codecs, round_trip
+from balle_li.evaluation.metrics import Pair, Psnr, ms_ssim, to_db
 from balle_li.files import RELEASED_MODEL, read_json
 from balle_li.image_io import Picture, opened
 from balle_li.latents import Section
@@ -170,13 +169,8 @@ def classical_titles() -> dict[str, str]:
 def classical_file(name: str, pixels: Pixels, quality: float) -> Coded:
     """Send a photograph through a file of a classical codec. Raises BalleLiError: the codec cannot take it."""
     codec = classical_codec(name)
-    try:
-        with tempfile.TemporaryDirectory(prefix="balle-li-") as folder:
-            path = Path(folder) / f"picture{codec.suffix}"
-            codec.encode(Image.fromarray(pixels), quality, path)
-            return Coded(codec.setting(quality), path.stat().st_size, np.asarray(codec.decode(path)))
-    except Exception as error:  # encoders refuse pictures with any kind of exception
-        raise BalleLiError(f"{codec.title} cannot take this photograph: {error}") from error
+    trip = round_trip(pixels, codec, quality)
+    return Coded(codec.setting(quality), trip.stream_bytes, trip.decoded)
 
 
 def classical_sweep(name: str) -> list[float]:
@@ -187,17 +181,13 @@ def classical_sweep(name: str) -> list[float]:
 
 def measure(original: Pixels, decoded: Pixels, boxes: Sequence[Box]) -> Figures:
     """Compare two pictures, all over and inside and outside the boxes; a pixel counts by how much of it they cover."""
-    error = Pair(original, decoded).squared_error
-
-    def psnr(weights: NDArray[np.float32]) -> float | None:
-        total = float(weights.sum(dtype=np.float64))
-        return psnr_of(float((error * weights).sum(dtype=np.float64)) / total) if total > 0 else None
-
-    whole = psnr_of(float(error.mean(dtype=np.float64)))
+    pair, psnr = Pair(original, decoded), Psnr().measure
+    whole, similarity = psnr(pair), ms_ssim(original, decoded)
     if not boxes:
-        return Figures(whole, ms_ssim(original, decoded))
-    covered = box_weight_map((Box(box.xmin, box.ymin, box.xmax, box.ymax) for box in boxes), *error.shape)
-    return Figures(whole, ms_ssim(original, decoded), psnr(covered), psnr(1 - covered))
+        return Figures(whole, similarity)
+    covered = box_weight_map(weighted(boxes, {}), *original.shape[:2])
+    inside, outside = (psnr(pair, weights) if weights.any() else None for weights in (covered, 1 - covered))
+    return Figures(whole, similarity, inside, outside)
 
 
 def point(original: Pixels, size: int, decoded: Pixels) -> Point:

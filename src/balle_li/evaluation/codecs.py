@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 from PIL import __version__ as pillow_version
 
-from balle_li.errors import BalleLiError, ConfigError
+from balle_li.errors import BalleLiError, ConfigError, in_one_line
 from balle_li.registry import CODECS
 
 _Class = TypeVar("_Class", bound=type)
@@ -123,8 +123,7 @@ def round_trip(pixels: NDArray[np.uint8], codec: ClassicalCodec, quality: float)
             seconds = encoded - start, time.perf_counter() - encoded
             trip = Trip(decoded, path.stat().st_size, *seconds)
     except Exception as error:  # encoders refuse pictures with any kind of exception
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BalleLiError(f"{codec.title} fails at {codec.setting(quality)}: {reason}") from error
+        raise BalleLiError(f"{codec.title} fails at {codec.setting(quality)}: {in_one_line(error)}") from error
     if decoded.shape != pixels.shape:
         raise BalleLiError(
             f"{codec.title} returns {decoded.shape[1]} × {decoded.shape[0]} of {width} × {height} pixels"

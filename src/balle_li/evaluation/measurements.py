@@ -224,7 +224,7 @@ class MeasurementCache:
         try:
             self._cache = opened()
         except sqlite3.DatabaseError as error:
-            logger.warning("%s is damaged (%s) and is started anew", folder, error)
+            logger.warning("%s is damaged (%s) and is started again", folder, error)
             shutil.rmtree(folder)
             self._cache = opened()
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from balle_li.boxes import Box, box_weight_map, weighted
 from balle_li.errors import ConfigError
-from balle_li.registry import METRICS
+from balle_li.registry import DECIBELS, METRICS, metric_named
 
-DECIBELS, INSIDE, OUTSIDE, BY_CLASS = "_db", "_inside", "_outside", "_by_class"
-"""What the columns are called that a metric has next to the one of its own name."""
+INSIDE, OUTSIDE, BY_CLASS = "_inside", "_outside", "_by_class"
+"""What the columns are called, beside that in DECIBELS, that a metric has next to the one of its own name."""
 MS_SSIM_SHORTEST_SIDE = 161
 """Pixels of the shorter side that MS-SSIM needs: four halvings, then a window of 11."""
 
@@ -124,13 +124,17 @@ def all_facts(names: Iterable[str]) -> list[MetricFacts]:
     return [MetricFacts.of(name) for name in dict.fromkeys(names)]
 
 
+def facts_in(evaluation: Mapping[str, Any]) -> list[MetricFacts]:
+    """The facts of the metrics that were measured, as evaluation.json, metrics.json or a compared set of pictures keeps them."""
+    return [MetricFacts(**facts) for facts in evaluation["metrics"]]
+
+
 def facts_of_curve(name: str) -> MetricFacts:
     """The facts of the metric that is named, itself or by the column of its curve: `ms_ssim` or `ms_ssim_db`.
 
     Raises ConfigError: there is none, or BD-rates by it mean nothing.
     """
-    metric = name.removesuffix(DECIBELS)
-    facts = MetricFacts.of(name if name in METRICS.names() or metric not in METRICS.names() else metric)
+    facts = MetricFacts.of(metric_named(name))
     if name not in (facts.name, facts.curve) or not facts.rate_distortion:
         raise ConfigError(f"{name!r} is no metric by which rate–distortion curves can be compared")
     return facts

@@ -9,7 +9,7 @@ from typing import Any
 from balle_li.codec.model_folder import ModelFolder
 from balle_li.config import SPLITS
 from balle_li.data.manifest import ManifestRow, read_manifest
-from balle_li.evaluation.metrics import INSIDE, OUTSIDE, MetricFacts
+from balle_li.evaluation.metrics import INSIDE, OUTSIDE, facts_in
 from balle_li.files import read_json
 
 WORST_CLASSES = 5
@@ -125,7 +125,7 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
 def _rows_of_metrics(metrics: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Titles and number formats of the measured metrics, by their columns."""
     rows = {}
-    for facts in _measured(metrics):
+    for facts in facts_in(metrics):
         unit, form = f", {facts.unit}" if facts.unit else "", f".{facts.digits}f"
         rows[facts.name] = (f"{facts.title}{unit}", form)
         if facts.regions:
@@ -134,14 +134,10 @@ def _rows_of_metrics(metrics: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     return rows
 
 
-def _measured(metrics: Mapping[str, Any]) -> list[MetricFacts]:
-    return [MetricFacts(**facts) for facts in metrics["metrics"]]
-
-
 def _variable_rate(metrics: Mapping[str, Any]) -> list[str]:
     """What only variable-rate models have: a curve, and pictures that were given their boxes."""
     sentences = []
-    for facts in _measured(metrics):
+    for facts in facts_in(metrics):
         found = metrics.get("bd_rate", {}).get(facts.name, {})
         if found.get("percent") is not None:
             warning = f" ({found['warning']})" if found.get("warning") else ""
@@ -162,7 +158,7 @@ def _limits(folder: ModelFolder, metrics: Mapping[str, Any]) -> str:
         "pixels are evidence.",
         f"The metrics are means over {pictures} pictures of one source; other pictures may give better or worse ones.",
     ]
-    for facts in (facts for facts in _measured(metrics) if facts.regions):
+    for facts in (facts for facts in facts_in(metrics) if facts.regions):
         entries = [entry for entry in metrics.get("per_class", []) if entry.get(facts.name) is not None]
         worst = sorted(entries, key=lambda entry: entry[facts.name], reverse=not facts.higher_is_better)[:WORST_CLASSES]
         if worst:

@@ -71,7 +71,7 @@ def keep_freed_memory() -> None:
     """Let glibc's malloc reuse freed blocks of any size instead of returning them to the system.
 
     A training step on a CPU frees and allocates the same few hundred megabytes of activations over and over; fetching
-    them anew costs thousands of page faults, 7 % of the step.
+    them again costs thousands of page faults, 7 % of the step.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none

@@ -11,7 +11,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -172,6 +172,20 @@ class Paths:
         return self._children[parent].get(same(path.name))
 
 
+def found_near(here: list[Path], root: Path, name: str, files_in: Callable[[Path], list[Path]]) -> Found | None:
+    """A format's label files `here`, under `root`; without any, those of a folder `name` beside it or one folder above.
+
+    files_in: the format's label files in a folder, which need not be there.
+    """
+    if here:
+        return Found(here, complete=True)
+    for base in list(root.parents)[:2]:
+        above = files_in(Paths().find(base / name) or base / name)
+        if above:
+            return Found(above, complete=False)
+    return None
+
+
 class PictureFinder:
     """Finds the picture that a label names, though folders were renamed or pictures converted to another format."""
 
@@ -231,6 +245,12 @@ def picture_size(picture: Path) -> tuple[int, int] | None:
         return upright_size(picture)
     except DatasetError:
         return None
+
+
+def stated_size(width: Any, height: Any) -> tuple[float, float] | None:
+    """(width, height) in pixels, of what labels have for them; None unless both are numbers above 0."""
+    across, down = number(width), number(height)
+    return (across, down) if across and down and min(across, down) > 0 else None
 
 
 def on_stored_pixels(

@@ -12,14 +12,15 @@ from balle_li.boxes import Box
 from balle_li.data.labels import (
     Found,
     Labels,
-    Paths,
     PictureFinder,
+    found_near,
     number,
     on_stored_pixels,
     picture_size,
     read_text,
     split_in_name,
     split_of,
+    stated_size,
 )
 from balle_li.errors import DatasetError
 
@@ -31,14 +32,7 @@ EXPECTED = (
 def find(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -> Found | None:
     """COCO's label files under `root`, or in annotations/ beside it or one folder above."""
     here = _detection_files(path for path in files if path.suffix.lower() == ".json")
-    if here:
-        return Found(here, complete=True)
-    for base in list(root.parents)[:2]:
-        folder = Paths().find(base / "annotations") or base / "annotations"
-        above = _detection_files(sorted(folder.glob("*.json")))
-        if above:
-            return Found(above, complete=False)
-    return None
+    return found_near(here, root, "annotations", lambda folder: _detection_files(sorted(folder.glob("*.json"))))
 
 
 def _detection_files(paths: Iterable[Path]) -> list[Path]:
@@ -88,7 +82,7 @@ def read(found: Found, pictures: Sequence[Path]) -> Labels:
             facts, licence = labels.of(picture), image.get("license")
             facts.source_url = _text(image.get("flickr_url")) or _text(image.get("coco_url")) or facts.source_url
             facts.licence = licences.get(_id(licence)) or _text(licence) or facts.licence
-            size = _size(image) or picture_size(picture)
+            size = stated_size(image.get("width"), image.get("height")) or picture_size(picture)
             if size is None:
                 labels.add_problem(picture, "neither the labels nor the picture tell its size in pixels")
                 continue
@@ -157,12 +151,6 @@ def _licences(licences: Any) -> dict[str, str]:
         for item in (licences if isinstance(licences, list) else [])
         if isinstance(item, Mapping)
     }
-
-
-def _size(image: Mapping[str, Any]) -> tuple[float, float] | None:
-    """(width, height) in pixels, as the labels state it."""
-    width, height = number(image.get("width")), number(image.get("height"))
-    return (width, height) if width and height and width > 0 and height > 0 else None
 
 
 def _box(

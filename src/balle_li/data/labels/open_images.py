@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from balle_li.data.labels import Labels, PictureLabels, number, read_text
-from balle_li.errors import DatasetError
+from balle_li.errors import DatasetError, in_one_line
 
 EXPECTED = (
     "…annotations-bbox.csv (or FiftyOne's labels/detections.csv) and class-descriptions-boxable.csv (or metadata/classes.csv), "
@@ -132,9 +132,7 @@ def _rows(
                 elsewhere.update(filter(None, pc.unique(column.filter(pc.invert(mask))).to_pylist()))
             yield from batch.filter(mask).to_pylist()
     except pa.ArrowInvalid as error:
-        raise DatasetError(
-            f"{path} is damaged or cut short ({' '.join(str(error).split())[:200]}); get it again"
-        ) from None
+        raise DatasetError(f"{path} is damaged or cut short ({in_one_line(error)[:200]}); get it again") from None
 
 
 def _facts(row: dict[str, Any]) -> PictureLabels:

@@ -9,13 +9,14 @@ from balle_li.boxes import Box
 from balle_li.data.labels import (
     Found,
     Labels,
-    Paths,
     PictureFinder,
+    found_near,
     number,
     on_stored_pixels,
     picture_size,
     read_text,
     split_of,
+    stated_size,
 )
 from balle_li.files import printable
 
@@ -26,15 +27,7 @@ HEAD_BYTES = 4096
 
 def find(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -> Found | None:
     """VOC's label files under `root`, or in Annotations/ beside it or one folder above."""
-    here = _annotations(files)
-    if here:
-        return Found(here, complete=True)
-    for base in list(root.parents)[:2]:
-        folder = Paths().find(base / "Annotations") or base / "Annotations"
-        above = _annotations(sorted(folder.rglob("*")))
-        if above:
-            return Found(above, complete=False)
-    return None
+    return found_near(_annotations(files), root, "Annotations", lambda folder: _annotations(sorted(folder.rglob("*"))))
 
 
 def _annotations(paths: Iterable[Path]) -> list[Path]:
@@ -63,7 +56,8 @@ def read(found: Found, pictures: Sequence[Path]) -> Labels:
                 labels.without_picture.append(printable(path))
             continue
         labels.of(picture)
-        size = _size(annotation) or picture_size(picture)
+        stated = stated_size(annotation.findtext("size/width"), annotation.findtext("size/height"))
+        size = stated or picture_size(picture)
         if size is None:
             labels.add_problem(path, "neither the labels nor the picture tell its size in pixels")
             continue
@@ -84,7 +78,7 @@ def _parse(path: Path) -> ElementTree.Element:
     if encoding and re.fullmatch(r"gb2312|gbk|x-gbk", encoding, re.IGNORECASE):
         encoding = "gb18030"  # has all their letters, and those that files hold though neither has them
     elif encoding and "16" in encoding and b"\0" not in head:
-        encoding = None  # a tool saved the file anew and let the declaration stand
+        encoding = None  # a tool saved the file again and let the declaration stand
     return ElementTree.fromstring(DECLARATION.sub("", read_text(path, encoding).lstrip("\ufeff"), count=1).strip())
 
 
@@ -96,12 +90,6 @@ def _picture_of(path: Path, annotation: ElementTree.Element, finder: PictureFind
     suffix = Path(stated).suffix or ".jpg"
     picture = finder.find(f"{path.stem}{suffix}", near, split_of(path))
     return picture or (finder.find(stated, near, split_of(path)) if stated else None)
-
-
-def _size(annotation: ElementTree.Element) -> tuple[float, float] | None:
-    """(width, height) in pixels, as the annotation states it."""
-    width, height = (number(annotation.findtext(f"size/{side}")) for side in ("width", "height"))
-    return (width, height) if width and height and width > 0 and height > 0 else None
 
 
 def _box(path: Path, item: ElementTree.Element, size: tuple[float, float], labels: Labels) -> Box | None:

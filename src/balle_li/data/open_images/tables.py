@@ -19,7 +19,7 @@ import pyarrow.csv as pacsv
 
 from balle_li.data.open_images import metadata
 from balle_li.data.open_images.pictures import picture_key
-from balle_li.errors import ConfigError, DatasetError
+from balle_li.errors import ConfigError, DatasetError, in_one_line
 from balle_li.files import hash_fraction
 
 ENTITY = ("/m/0bl9f", "Entity")  # the hierarchy's root, which is no class
@@ -53,7 +53,7 @@ def stream(path: Path, columns: Sequence[str], quoted: bool) -> Iterator[pa.Reco
             yield from batches
     except pa.ArrowException as error:
         metadata.discard(path)
-        reason = " ".join(str(error).split())[:200]
+        reason = in_one_line(error)[:200]
         raise DatasetError(
             f"{path} was damaged, perhaps on the server ({reason}), and has been removed; run the same command again"
         ) from None

@@ -13,7 +13,7 @@ from balle_li.data.labels import Labels, PictureLabels, coco, open_images, same,
 from balle_li.data.manifest import write_origins
 from balle_li.data.sources import copy_picture, register_source, write_tables
 from balle_li.errors import DatasetError
-from balle_li.files import printable, project_home, sha256_file
+from balle_li.files import files_below, printable, project_home, sha256_file
 from balle_li.progress import progress
 
 FORMATS: dict[str, ModuleType] = {"open-images": open_images, "coco": coco, "voc": voc, "yolo": yolo}
@@ -56,7 +56,7 @@ class Directory(DirectoryConfig):
         taken: set[Path] = set()
         for text in self.paths:
             root = (project_home() / Path(text).expanduser()).resolve()
-            files = _list_files(root, text, skip=folder.resolve())
+            files = _list_files(root, text, skip=folder)
             pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
             if not pictures:
                 raise DatasetError(f"dataset.directory.paths: {text} holds no pictures ({', '.join(sorted(SUFFIXES))})")
@@ -149,17 +149,11 @@ def _list_files(root: Path, text: str, skip: Path) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise DatasetError(f"{error.filename} cannot be read: {error.strerror}") from error
 
-    found = []
-    visited = set()
-    for here, folders, names in os.walk(root, followlinks=True, onerror=refuse):
-        real = os.path.realpath(here)
-        if real in visited or Path(real) == skip:
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in NOT_PHOTOGRAPHS]
-        found += [Path(here, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path.is_file())
+    def enters(name: str) -> bool:
+        return not name.startswith(".") and name not in NOT_PHOTOGRAPHS
+
+    found = files_below(root, enters, refuse, skip)
+    return sorted(path for path in found if not path.name.startswith(".") and path.is_file())
 
 
 def _copy(picture: Path, root: Path, labels: Labels, folder: Path) -> dict[str, Any]:

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 SMALL = 1000
 """Files; fewer are measured sooner than worker processes start."""
+SLOW = 30.0
+"""Seconds of slow metrics on one core, from which worker processes are worth their start however few the files are."""
 NAMED = 8
 """Pictures of which a message gives the names."""
 
@@ -85,6 +87,13 @@ def evaluate(
     digest, device = digest_of(models), choose_device(config.device).type
     model = model_of(models.resolve(), digest, device, None)
     facts = all_facts(config.metrics)
+    for fact in facts:
+        if fact.seconds_per_megapixel > 0:
+            logger.info(
+                "%s is slow: about %g s a megapixel of every decoded picture on one core",
+                fact.title,
+                fact.seconds_per_megapixel,
+            )
     sets = [PictureSet.test_split(raw, curated)]
     sets += [PictureSet.folder(name, path) for name, path in config.extra_sets.items()]
     cache = MeasurementCache()
@@ -177,8 +186,7 @@ def _done(
     jobs: Sequence[tuple[Plan, ManifestRow]], model: ModelUnderTest, compute: ComputeConfig
 ) -> Iterator[tuple[Plan, ManifestRow, Measured]]:
     """The jobs with what came of them, in any order, done by as many processes as `compute` has."""
-    files = sum(len(job.qualities) * (job.model is not None) + sum(map(len, job.classical.values())) for job, _ in jobs)
-    if (compute.scheduler is None and compute.workers == 1) or files < SMALL:
+    if (compute.scheduler is None and compute.workers == 1) or not _worth_workers(jobs):
         for job, row in jobs:
             yield job, row, measure_picture(job, row)
         return
@@ -202,6 +210,17 @@ def _done(
             except Exception as error:  # the worker died, of this picture as far as one can tell
                 measured = Measured(left_out=dict.fromkeys(job.names, reason_of(error)))
             yield job, row, measured
+
+
+def _worth_workers(jobs: Sequence[tuple[Plan, ManifestRow]]) -> bool:
+    """Whether the jobs take longer than worker processes take to start."""
+    files, seconds = 0, 0.0
+    for job, row in jobs:
+        of_picture = len(job.qualities) * (job.model is not None) + sum(map(len, job.classical.values()))
+        megapixels = row["width"] * row["height"] / 1e6
+        files += of_picture
+        seconds += of_picture * megapixels * sum(fact.seconds_per_megapixel for fact in all_facts(job.metrics))
+    return files >= SMALL or seconds >= SLOW
 
 
 def _joined(results: _Results, pictures: PictureSet, model: str) -> "pd.DataFrame":

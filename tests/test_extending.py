@@ -93,10 +93,10 @@ def test_metric_and_codec_appear_wherever_figures_are_shown(tmp_path, monkeypatc
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     stages, results = make_stages(tmp_path / "stages"), tmp_path / "evaluation"
     config = EvaluationConfig(
-        metrics=["psnr", "edges"], qualities=[50], jpeg_qualities=[8], codecs=["gif"], extra_sets={}, device="cpu",
+        metrics=["psnr", "edges"], qualities=[50], jpeg_qualities=[8], codecs=["gif"], baselines=[], extra_sets={}, device="cpu",
         pictures_on_page=1,
     )  # fmt: skip
-    evaluate(stages / "raw", stages / "curated", stages / "model", config, {}, ComputeConfig(None, 1), results)
+    evaluate(stages / "raw", stages / "curated", stages / "model", {}, config, {}, ComputeConfig(None, 1), results)
     table = pd.read_parquet(results / "measurements.parquet")
     assert set(table.loc[table["codec"] == "gif", "setting"]) == {f"{n} colours, dithered" for n in (4, 16, 64, 256)}
     own = table[table["codec"] == "balle-li"].set_index("image_id")

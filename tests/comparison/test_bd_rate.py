@@ -29,6 +29,12 @@ def test_real_curves_agree_with_an_integral_over_a_fine_grid(method: str, interp
     assert result.overlap == pytest.approx((34.39 - 26.91) / (34.39 - 23.78)) and result.warning is None
 
 
+def test_qualities_may_be_negative() -> None:
+    anchor = [(0.1, -64.3), (0.2, -5.6), (0.4, 29.9), (0.8, 61.4)]
+    result = bd_rate(anchor, [(0.7 * bpp, quality) for bpp, quality in anchor], unit="")
+    assert result.percent == pytest.approx(-30) and result.overlap == pytest.approx(1) and result.warning is None
+
+
 def test_order_and_useless_points_do_not_matter() -> None:
     test = [(0.8 * bpp, quality) for bpp, quality in ANCHOR]
     shuffled = [test[2], (0.5, 29.0), test[0], test[3], test[1]]  # 0.5 bpp costs more and is no better

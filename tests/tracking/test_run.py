@@ -133,6 +133,33 @@ def test_the_data_are_inputs_of_the_run_without_dvc(home):
     assert [tag.value for tag in entry.tags] == ["training"]
 
 
+def test_the_use_of_the_machine_is_logged_where_mlflow_is_asked_to(home, monkeypatch, capfd):
+    from balle_li.tracking import connection, run
+
+    def history():
+        return connection.connect().MlflowClient().get_metric_history(run_id, "system/cpu_utilization_percentage")
+
+    def stage():
+        with run.attached(run_id, {}, {}):
+            time.sleep(1.0)
+
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    run_id = run.open_run({}, {})
+    stage()
+    assert history() == [], "it is not asked to"
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
+    stage()
+    first = len(history())
+    stage()
+    steps = [value.step for value in history()]
+    assert 0 < first < len(steps) and steps == list(range(len(steps))), "the second stage goes on where the first ended"
+    found = connection.connect().get_run(run_id)
+    assert found.info.status == "FINISHED" and "system/system_memory_usage_percentage" in found.data.metrics
+    monkeypatch.setattr("mlflow.system_metrics.system_metrics_monitor.SystemMetricsMonitor.start", pytest.fail)
+    run.open_run({}, {})
+    assert "monitoring" not in capfd.readouterr().err
+
+
 def test_training_evaluation_and_waiting_are_timed_apart(home):
     from balle_li.tracking import connection, run
 

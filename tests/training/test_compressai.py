@@ -57,10 +57,17 @@ def test_each_trains_and_its_folder_codes_real_files_and_is_measured(large_store
 
     stages = make_stages(tmp_path / "stages", {"small": image.size[::-1]})
     measured = EvaluationConfig(
-        metrics=["psnr"], qualities=[], jpeg_qualities=[], codecs=[], extra_sets={}, device="cpu", pictures_on_page=1
+        metrics=["psnr"],
+        qualities=[],
+        jpeg_qualities=[],
+        codecs=[],
+        baselines=[],
+        extra_sets={},
+        device="cpu",
+        pictures_on_page=1,
     )
     alone = ComputeConfig(scheduler=None, workers=1)
-    evaluate(stages / "raw", stages / "curated", tmp_path / "model", measured, {}, alone, tmp_path / "report")
+    evaluate(stages / "raw", stages / "curated", tmp_path / "model", {}, measured, {}, alone, tmp_path / "report")
     table = read_measurements(tmp_path / "report" / MEASUREMENTS_FILE)
     (row,) = table[table["codec"] == name].to_dict("records")
     assert row["stream_bytes"] == (tmp_path / "report" / "streams" / "small.bli").stat().st_size

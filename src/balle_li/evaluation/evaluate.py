@@ -38,7 +38,7 @@ from balle_li.evaluation.measuring import (
     model_of,
     reason_of,
 )
-from balle_li.evaluation.metrics import all_facts
+from balle_li.evaluation.metrics import MetricFacts, all_facts
 from balle_li.evaluation.published import kind_of
 from balle_li.evaluation.test_set import PictureSet
 from balle_li.files import write_bytes, write_json
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 SMALL = 1000
 """Files; fewer are measured sooner than worker processes start."""
+SLOW = 30.0
+"""Seconds of slow metrics on one core, from which worker processes are worth their start however few the files are."""
 NAMED = 8
 """Pictures of which a message gives the names."""
 
@@ -89,6 +91,7 @@ def evaluate(
     classical, others = _classical(config), {name: Tested.of(path, baseline=True) for name, path in baselines.items()}
     for name in sorted({model.name, *classical} & others.keys()):
         raise ConfigError(f"evaluate.baselines: {name!r} is what another curve is called; write the folder as ./{name}")
+    _say_slow(facts)
     sets = [PictureSet.test_split(raw, curated)]
     sets += [PictureSet.folder(name, path) for name, path in config.extra_sets.items()]
     cache = MeasurementCache()
@@ -118,6 +121,12 @@ def evaluate(
         write_examples(model, pictures, frame, facts, class_weights, config.pictures_on_page, folder / pictures.place)
         write_json(folder / pictures.place / EVALUATION_FILE, facts_of_set)
     cache.forget(tested.digest)
+
+
+def _say_slow(facts: Sequence[MetricFacts]) -> None:
+    for fact in (fact for fact in facts if fact.seconds_per_megapixel > 0):
+        seconds = f"{fact.seconds_per_megapixel:g} s a megapixel of every decoded picture on one core"
+        logger.info("%s is slow: about %s", fact.title, seconds)
 
 
 def _described(model: ModelUnderTest) -> dict[str, Any]:
@@ -189,8 +198,7 @@ def _done(
     jobs: Sequence[tuple[Plan, ManifestRow]], model: ModelUnderTest, compute: ComputeConfig
 ) -> Iterator[tuple[Plan, ManifestRow, Measured]]:
     """The jobs with what came of them, in any order, done by as many processes as `compute` has."""
-    few = sum(job.files for job, _ in jobs) < SMALL
-    if (compute.scheduler is None and compute.workers == 1) or few:
+    if (compute.scheduler is None and compute.workers == 1) or not _worth_workers(jobs):
         for job, row in jobs:
             yield job, row, measure_picture(job, row)
         return
@@ -214,6 +222,16 @@ def _done(
             except Exception as error:  # the worker died, of this picture as far as one can tell
                 measured = Measured(left_out=dict.fromkeys(job.names, reason_of(error)))
             yield job, row, measured
+
+
+def _worth_workers(jobs: Sequence[tuple[Plan, ManifestRow]]) -> bool:
+    """Whether the jobs take longer than worker processes take to start."""
+    files, seconds = 0, 0.0
+    for job, row in jobs:
+        megapixels = row["width"] * row["height"] / 1e6
+        files += job.files
+        seconds += job.files * megapixels * sum(fact.seconds_per_megapixel for fact in all_facts(job.metrics))
+    return files >= SMALL or seconds >= SLOW
 
 
 def _joined(results: _Results, pictures: PictureSet, model: str) -> "pd.DataFrame":

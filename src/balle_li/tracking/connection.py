@@ -153,5 +153,6 @@ def _why(error: Exception, uri: str) -> str:
 
 
 def _quiet_messages() -> None:
-    for name in ("alembic", "mlflow.models", "mlflow.pyfunc", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+    parts = "models", "pyfunc", "store.db.utils", "system_metrics", "tracking.fluent"
+    for name in ("alembic", *(f"mlflow.{part}" for part in parts)):
         logging.getLogger(name).setLevel(logging.WARNING)

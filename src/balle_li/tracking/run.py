@@ -48,7 +48,8 @@ def open_run(parameters: Mapping[str, Any], tags: Mapping[str, str], run_id: str
         if known is not None:
             return known
         tags = {**tags, ORIGIN_TAG: run_id}
-    with mlflow.start_run(run_name=_run_name(parameters, tags), tags=dict(tags)) as run:
+    # The use of the machine, where MLflow is asked to log it, is that of the stages.
+    with mlflow.start_run(run_name=_run_name(parameters, tags), tags=dict(tags), log_system_metrics=False) as run:
         mlflow.log_params(dict(flatten(parameters)))
         changes = uncommitted_changes()
         if changes is not None:

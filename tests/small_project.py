@@ -22,6 +22,8 @@ SMALL = {
     ("evaluate", "jpeg_qualities"): [1, 8, 16, 32],
     ("evaluate", "codecs"): ["webp"],
 }
+HEADLINE = {"test/bpp", "test/psnr", "test/ms_ssim", "test/rd_cost"}
+"""Metrics that every run of the whole workflow has."""
 
 
 @dataclass
@@ -76,3 +78,9 @@ def make_project(path: Path, changes: dict) -> Project:
     project = Project(path, environment)
     project.run("git init -q -b main . && git add -A && git commit -qm start")
     return project
+
+
+def stages_run(output: str) -> list[str]:
+    """The stages that ran, but for `inputs`, which looks at the users' folders each time."""
+    ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+    return [stage for stage in ran if stage != "inputs"]

@@ -130,7 +130,7 @@ def test_once_chosen_it_is_shown_compared_and_registered_by(stages: Path) -> Non
     assert f"bd_{NAME}" in json.loads((report / "figures.json").read_text())
     assert connection.connect().get_run(run_id).data.metrics[f"test/{NAME}"] == metrics["model"][NAME]
     compared = json.loads((stages / "pages" / "comparison.json").read_text())["sets"]["test"]
-    assert NAME in compared["bd_rate"]["jpeg"]["balle-li-roi"]
+    assert NAME in compared["bd_rate"]["jpeg"]["balle-li-roi"]["by"]
     assert "SSIMULACRA 2" in (stages / "pages" / "report.html").read_text()
 
     training = {"steps": 1, "best_step": 1, "device": "cpu", "precision": "fp32", "seconds": 1.0}

@@ -8,16 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from small_project import HEADLINE, stages_run
 
 pytestmark = pytest.mark.workflow
-
-HEADLINE = {"test/bpp", "test/psnr", "test/ms_ssim", "test/rd_cost"}
-
-
-def stages_run(output: str) -> list[str]:
-    """The stages that ran, but for `inputs`, which looks at the users' folders each time."""
-    ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
-    return [stage for stage in ran if stage != "inputs"]
 
 
 def test_repro_makes_everything_and_leaves_git_clean_but_for_the_lock(project):
@@ -184,22 +177,3 @@ def test_a_wrong_parameter_is_one_line(project, command, message):
     (line,) = [line for line in answer.stderr.splitlines() if line.startswith("Error: ")]
     assert message in line
     assert "Traceback" not in answer.stderr
-
-
-def test_a_model_of_compressais_goes_through_the_same_stages(project):
-    before = len(project.mlflow_runs())
-    answer = project.run("dvc exp run -n peer -S model.name=bmshj2018-hyperprior")
-    assert sorted(stages_run(answer.stdout)) == ["evaluate", "register", "report", "train"]
-    (run,) = project.mlflow_runs()[before:]
-    assert run.info.status == "FINISHED" and run.data.metrics.keys() >= HEADLINE
-    assert run.data.params["model.name"] == "bmshj2018-hyperprior"
-    requirements = [file.read_text() for file in (project.path / "mlruns").rglob("requirements.txt")]
-    assert sum("compressai==" in text for text in requirements) == 1
-    assert "a stream decodes on the kind of processor" in (project.path / "data/05_reports/MODEL_CARD.md").read_text()
-    model = json.loads(project.run("balle-li models data/04_models/model --json").stdout)
-    assert model["name"] == "bmshj2018-hyperprior" and model["portable"] is False
-    project.run("balle-li compress data/01_raw/images/rocket.jpg photo.bli --model data/04_models/model")
-    info = project.run("balle-li info photo.bli").stdout
-    assert "decodes      on the kind of processor, and with the number of threads, that coded it" in info
-    project.run("balle-li decompress photo.bli photo.png --model data/04_models/model && rm photo.bli photo.png")
-    project.run("git checkout -q params.yaml dvc.lock && dvc checkout -q --force")

@@ -1,11 +1,12 @@
-"""The weights that ship, on Kodak, through real files: beside classical codecs and the published learned ones.
+"""The weights that ship, on Kodak, through real files: beside classical codecs and published ones, like for like.
 
 python benchmarks/kodak.py [--model FOLDER] [--pictures FOLDER] [--limit N] [--out FOLDER] [--baseline NAME=FOLDER …]
     [--effort N]
 
-Prints the rate–distortion table and the BD-rates, and writes kodak.json and kodak.png to --out. A baseline is further
-model folders; those of one NAME, each of one rate, make one curve. With --effort the model's curve is of that effort, and
-stands beside the one without.
+Prints the points of the curves and a table of BD-rates in Markdown, and writes kodak.json and kodak.png to --out. The table
+says what each published model was trained for; those of another kind than ours come last, and are not in the picture. A
+baseline is further model folders; those of one NAME, each of one rate, make one curve. With --effort the model's curve is
+of that effort, and stands beside the one without.
 """
 
 import argparse
@@ -18,23 +19,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from published import TITLES, published_curves
 
 from balle_li.codec.codec import Codec
+from balle_li.codec.model_folder import ModelFolder
 from balle_li.comparison.curves import RdCurve, bd_rate_by, mean_curves
 from balle_li.comparison.plots import plot_rd
+from balle_li.comparison.references import Reference as Other
+from balle_li.comparison.references import published_references
 from balle_li.errors import BalleLiError
 from balle_li.evaluation.codecs import codec as classical_codec
 from balle_li.evaluation.codecs import codec_title
 from balle_li.evaluation.measurements import HEADLINE, Reference, measure_classical, measure_decoded, to_frame
 from balle_li.evaluation.metrics import all_facts
+from balle_li.evaluation.published import KIND_TITLES, kind_of, kinds_differ
 from balle_li.files import RELEASED_MODEL, write_bytes, write_json
 from balle_li.image_io import read_picture
 from balle_li.progress import progress
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT.parent / "shared" / "kodak"
-CLASSICAL = ("jpeg", "webp", "avif", "hevc")
+CLASSICAL = ("jpeg", "webp", "jpeg-xl", "hevc", "avif")
 KODAK = 24
 METRICS = ("psnr", "ms_ssim")
 QUALITIES = tuple(range(0, 101, 10))
@@ -60,7 +64,7 @@ def main() -> None:
         curves = measure(references, models)
     except BalleLiError as error:
         sys.exit(f"Error: {error}")
-    report(curves, len(references), arguments.out)
+    report(curves, kind_of(ModelFolder.load(arguments.model).trained_for), len(references), arguments.out)
 
 
 def read_references(pictures: Path, limit: int) -> list[Reference]:
@@ -112,24 +116,31 @@ def through_a_file(
     return measure_decoded(reference, (model.name, setting, HEADLINE), decoded, path.stat().st_size, seconds, METRICS)
 
 
-def report(curves: dict[str, RdCurve], pictures: int, out: Path) -> None:
-    """Print the tables; write kodak.json and kodak.png."""
+def report(curves: dict[str, RdCurve], kind: str, pictures: int, out: Path) -> None:
+    """Print the tables; write kodak.json and kodak.png. kind: of our model."""
     print_points(curves)
-    beside = {name: curve for name, curve in curves.items() if name != OURS}
+    others = [Other(curve, codec_title(name), "measured") for name, curve in curves.items() if name != OURS]
     if pictures == KODAK:  # the published figures are means of them all
-        beside |= published_curves()
-    rates = {name: bd_rates(curve, curves[OURS]) for name, curve in beside.items()}
-    print(f"\nBD-rate of {OURS} against\n{'codec':14} {'PSNR':>8} {'MS-SSIM':>8}")
-    for name, (by_psnr, by_ms_ssim) in rates.items():
-        print(f"{name:14} {percent(by_psnr):>8} {percent(by_ms_ssim):>8}")
+        others += sorted(published_references("kodak"), key=lambda one: bool(kinds_differ(one.kind, kind)))
+    rates = {one.title: bd_rates(one.curve, curves[OURS]) for one in others}
+    print(f"\nBD-rates of {OURS}, trained for {KIND_TITLES[kind]}\n")
+    print("| against | trained for | at equal PSNR | at equal MS-SSIM |\n|---|---|---|---|")
+    for one in others:
+        trained_for = KIND_TITLES[one.kind] if one.kind else "–"
+        print(f"| {one.title} | {trained_for} | {' | '.join(percent(rate) for rate in rates[one.title])} |")
     records = [record for curve in curves.values() for record in curve.records()]
-    figures = {"pictures": pictures, "bd_rate": rates, "points": records}
-    write_json(out / "kodak.json", figures)
-    titles = TITLES | {name: codec_title(name) for name in CLASSICAL} | {OURS: "Balle-Li, one model"}
-    classical = [curve for name, curve in beside.items() if name in CLASSICAL or name in TITLES]
-    models = [curve for name, curve in curves.items() if name not in CLASSICAL]
-    notes = [f"Files, header and all; mean of {pictures} pictures."]
-    plot_rd(models, classical, titles, all_facts(METRICS), "Kodak: one model, every rate", notes, out / "kodak.png")
+    write_json(out / "kodak.json", {"pictures": pictures, "kind": kind, "bd_rate": rates, "points": records})
+    titles = {one.curve.codec: one.title for one in others} | {OURS: "Balle-Li, one model"}
+    shown = [
+        one.curve for one in others if not kinds_differ(one.kind, kind) and one.curve.codec not in models_in(curves)
+    ]
+    notes = [f"Files, header and all; mean of {pictures} pictures. Balle-Li was trained for {KIND_TITLES[kind]}."]
+    models = [curves[name] for name in models_in(curves)]
+    plot_rd(models, shown, titles, all_facts(METRICS), "Kodak: one model, every rate", notes, out / "kodak.png")
+
+
+def models_in(curves: dict[str, RdCurve]) -> list[str]:
+    return [name for name in curves if name not in CLASSICAL]
 
 
 def print_points(curves: dict[str, RdCurve]) -> None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from balle_li.comparison.curves import RdCurve
-from balle_li.comparison.references import published_of, references
+from balle_li.comparison.references import references
 from balle_li.comparison.runs import EvaluatedRun, Series, SetResult
 from balle_li.comparison.summary import bd_rates, verdict_in
 from balle_li.config import TEST_SET
 from balle_li.evaluation.metrics import MetricFacts
-from balle_li.evaluation.published import kinds_differ
+from balle_li.evaluation.published import kinds_differ, published_sets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +85,7 @@ def _compare_on(name: str, series: Sequence[Series]) -> Data:
             {**_curve(one.curve, []), "title": one.title, "kind": one.kind, "sort": one.sort} for one in others
         ],
         "classical_from": first_run.run_id,
-        "published_from": published.source if (published := published_of(first)) else None,
+        "published_from": published_sets()[known_as].source if (known_as := first.metrics["known_as"]) else None,
         "bd_rate": _bd_rates(
             [*((one.curve, one.kind) for one in others), *((curve, kinds[curve.codec]) for curve, _ in curves)], metrics
         ),

@@ -8,7 +8,7 @@ from balle_li.comparison.curves import RdCurve
 from balle_li.comparison.runs import SetResult
 from balle_li.evaluation.codecs import codec_title
 from balle_li.evaluation.metrics import to_db
-from balle_li.evaluation.published import KIND_TITLES, PublishedSet, published_sets
+from balle_li.evaluation.published import KIND_TITLES, Published, published_sets
 
 CLASSICAL: Final = "classical"
 BASELINE: Final = "baseline"
@@ -29,17 +29,19 @@ class Reference:
 def references(results: Sequence[SetResult], kinds: Iterable[str]) -> list[Reference]:
     """Those of runs of these `kinds`, measured on the same pictures. Of published models those of the same kinds."""
     most = max(results, key=lambda result: len(result.classical))
-    published = published_of(most)
+    known_as = most.metrics["known_as"]
     return [
         *(Reference(curve, codec_title(name), CLASSICAL) for name, curve in most.classical.items()),
         *_baselines(results),
-        *(_published(published, {None, *kinds}) if published else ()),
+        *(one for one in published_references(known_as) if one.kind in {None, *kinds}),
     ]
 
 
-def published_of(result: SetResult) -> PublishedSet | None:
-    """What others have published of a set of pictures, if it is one of those and all of it was compared."""
-    return published_sets().get(str(result.metrics["known_as"]))
+def published_references(known_as: str | None) -> list[Reference]:
+    """What others have published of the pictures that are known by this name; nothing where they are not known."""
+    if known_as is None:
+        return []
+    return [_published(curve) for curve in published_sets()[known_as].curves]
 
 
 def _baselines(results: Iterable[SetResult]) -> Iterator[Reference]:
@@ -55,12 +57,10 @@ def _baselines(results: Iterable[SetResult]) -> Iterator[Reference]:
         yield Reference(replace(curve, codec=title), title, BASELINE, kind)
 
 
-def _published(found: PublishedSet, kinds: Iterable[str | None]) -> Iterator[Reference]:
-    for curve in found.curves:
-        if curve.kind in kinds:
-            title = f"{curve.title}, published" + (f", {KIND_TITLES[curve.kind]}" if curve.kind else "")
-            points = [
-                {"setting": "published", "bpp": bpp, "psnr": psnr, "ms_ssim": ms_ssim, "ms_ssim_db": to_db(ms_ssim)}
-                for bpp, psnr, ms_ssim in curve.points
-            ]
-            yield Reference(RdCurve.of(title, points), title, PUBLISHED, curve.kind)
+def _published(curve: Published) -> Reference:
+    title = f"{curve.title}, published" + (f", {KIND_TITLES[curve.kind]}" if curve.kind else "")
+    points = [
+        {"setting": "published", "bpp": bpp, "psnr": psnr, "ms_ssim": ms_ssim, "ms_ssim_db": to_db(ms_ssim)}
+        for bpp, psnr, ms_ssim in curve.points
+    ]
+    return Reference(RdCurve.of(title, points), title, PUBLISHED, curve.kind)

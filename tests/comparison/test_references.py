@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import pytest
 from comparison.evaluations import BASELINE, RUNS, evaluated
 from comparison.evaluations import read as read_evaluation
 
+from balle_li.comparison import plots
 from balle_li.comparison.compare import compare_runs
+from balle_li.comparison.curves import RdCurve
 from balle_li.comparison.report import write_comparison
 from balle_li.comparison.runs import make_series
 from balle_li.errors import StageError
@@ -113,3 +115,26 @@ def test_metrics_without_a_kind_are_of_another_version(evaluations: Path, tmp_pa
     path.write_text(json.dumps({key: value for key, value in read_json(path).items() if key != "kind"}))
     with pytest.raises(Exception, match="of another version of the project"):
         read_evaluation(tmp_path, "old", {})
+
+
+def test_published_curves_are_drawn_as_far_as_rates_were_measured(
+    evaluations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, float] = {}
+
+    def plot_rd(models: object, references: Iterable[RdCurve], *rest: object) -> None:
+        drawn.update({curve.codec: float(curve.points["bpp"].max()) for curve in references})
+
+    monkeypatch.setattr(plots, "plot_rd", plot_rd)
+    changed(evaluations, tmp_path, "one", known_as="kodak")
+    found = compared(tmp_path, {"one": {}})
+    plots.draw_curves(found, tmp_path / "x.png")
+    highest = max(bpp for codec, bpp in drawn.items() if "published" not in codec)
+    assert drawn["VTM (VVC intra), published"] < highest < 3.63
+    for curve in found["references"]:
+        if curve["sort"] != "published":
+            curve["points"] = [point | {"bpp": 0.01} for point in curve["points"]]
+    found["curves"][0]["points"] = [point | {"bpp": 0.01} for point in found["curves"][0]["points"]]
+    drawn.clear()
+    plots.draw_curves(found, tmp_path / "x.png")
+    assert not any("published" in codec for codec in drawn), "none reaches so low a rate"

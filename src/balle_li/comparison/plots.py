@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from balle_li.boxes import Box, from_records
 from balle_li.comparison.curves import RdCurve
+from balle_li.comparison.references import PUBLISHED
 from balle_li.evaluation.measurements import EXAMPLES
 from balle_li.evaluation.metrics import INSIDE, MetricFacts, facts_in
 from balle_li.files import atomic_path
@@ -59,13 +60,20 @@ def style(index: int) -> Style:
 
 
 def draw_curves(compared: Mapping[str, Any], path: Path) -> None:
-    """Write the rate–distortion curves of one set of a comparison as PNG."""
+    """Write the rate–distortion curves of one set of a comparison as PNG; published ones as far as rates were measured."""
     metrics, count = facts_in(compared), compared["pictures"]
     headline = f"Rate–distortion, mean of {count} picture{'s' if count != 1 else ''}"
     titles = {curve["name"]: curve["title"] for curve in (*compared["curves"], *compared["references"])}
-    models, others = ([RdCurve.of(c["name"], c["points"]) for c in compared[key]] for key in ("curves", "references"))
+    models = [RdCurve.of(curve["name"], curve["points"]) for curve in compared["curves"]]
+    measured = [RdCurve.of(one["name"], one["points"]) for one in compared["references"] if one["sort"] != PUBLISHED]
+    highest = max(curve.points["bpp"].max() for curve in (*models, *measured))
+    published = [
+        RdCurve.of(one["name"], points)
+        for one in compared["references"]
+        if one["sort"] == PUBLISHED and (points := [point for point in one["points"] if point["bpp"] <= highest])
+    ]
     notes = [*compared["verdict"], *_bd_notes(compared, metrics)]
-    plot_rd(models, others, titles, metrics, headline, notes, path)
+    plot_rd(models, [*measured, *published], titles, metrics, headline, notes, path)
 
 
 def plot_rd(

@@ -31,7 +31,7 @@ def server(project: Project) -> Iterator[str]:
         command, shell=True, cwd=project.path, env=project.environment, start_new_session=True, stdout=log, stderr=log
     )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not _answers(f"http://127.0.0.1:{port}/ping"):
             assert process.poll() is None and time.monotonic() < deadline, (project.path / "serve.log").read_text()
             time.sleep(0.2)

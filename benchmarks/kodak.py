@@ -29,9 +29,10 @@ from balle_li.comparison.references import published_references
 from balle_li.errors import BalleLiError
 from balle_li.evaluation.codecs import codec as classical_codec
 from balle_li.evaluation.codecs import codec_title
-from balle_li.evaluation.measurements import HEADLINE, Reference, measure_classical, measure_decoded, to_frame
+from balle_li.evaluation.measurements import BASELINE, HEADLINE, Reference, measure_classical, measure_decoded, to_frame
+from balle_li.evaluation.measurements import CLASSICAL as CLASSICAL_SORT
 from balle_li.evaluation.metrics import all_facts
-from balle_li.evaluation.published import KIND_TITLES, kind_of, kinds_differ
+from balle_li.evaluation.published import KIND_TITLES, kind_of, kinds_differ, recognised
 from balle_li.files import RELEASED_MODEL, write_bytes, write_json
 from balle_li.image_io import read_picture
 from balle_li.progress import progress
@@ -64,7 +65,8 @@ def main() -> None:
         curves = measure(references, models)
     except BalleLiError as error:
         sys.exit(f"Error: {error}")
-    report(curves, kind_of(ModelFolder.load(arguments.model).trained_for), len(references), arguments.out)
+    kinds = {model.name: kind_of(ModelFolder.load(model.folder).trained_for) for model in models}
+    report(curves, kinds, references, arguments.out)
 
 
 def read_references(pictures: Path, limit: int) -> list[Reference]:
@@ -116,12 +118,17 @@ def through_a_file(
     return measure_decoded(reference, (model.name, setting, HEADLINE), decoded, path.stat().st_size, seconds, METRICS)
 
 
-def report(curves: dict[str, RdCurve], kind: str, pictures: int, out: Path) -> None:
-    """Print the tables; write kodak.json and kodak.png. kind: of our model."""
+def report(curves: dict[str, RdCurve], kinds: dict[str, str], references: list[Reference], out: Path) -> None:
+    """Print the tables; write kodak.json and kodak.png. kinds: what the models were trained for."""
     print_points(curves)
-    others = [Other(curve, codec_title(name), "measured") for name, curve in curves.items() if name != OURS]
-    if pictures == KODAK:  # the published figures are means of them all
-        others += sorted(published_references("kodak"), key=lambda one: bool(kinds_differ(one.kind, kind)))
+    kind, pictures = kinds[OURS], len(references)
+    others = [
+        Other(curve, codec_title(name), BASELINE if name in kinds else CLASSICAL_SORT, kinds.get(name))
+        for name, curve in curves.items()
+        if name != OURS
+    ]
+    others += published_references(recognised(pictures, (reference.pixels for reference in references)))
+    others.sort(key=lambda one: bool(kinds_differ(one.kind, kind)))
     rates = {one.title: bd_rates(one.curve, curves[OURS]) for one in others}
     print(f"\nBD-rates of {OURS}, trained for {KIND_TITLES[kind]}\n")
     print("| against | trained for | at equal PSNR | at equal MS-SSIM |\n|---|---|---|---|")
@@ -129,18 +136,13 @@ def report(curves: dict[str, RdCurve], kind: str, pictures: int, out: Path) -> N
         trained_for = KIND_TITLES[one.kind] if one.kind else "–"
         print(f"| {one.title} | {trained_for} | {' | '.join(percent(rate) for rate in rates[one.title])} |")
     records = [record for curve in curves.values() for record in curve.records()]
-    write_json(out / "kodak.json", {"pictures": pictures, "kind": kind, "bd_rate": rates, "points": records})
+    write_json(out / "kodak.json", {"pictures": pictures, "kinds": kinds, "bd_rate": rates, "points": records})
     titles = {one.curve.codec: one.title for one in others} | {OURS: "Balle-Li, one model"}
-    shown = [
-        one.curve for one in others if not kinds_differ(one.kind, kind) and one.curve.codec not in models_in(curves)
-    ]
+    alike = [one for one in others if not kinds_differ(one.kind, kind)]
+    models = [curves[OURS], *(one.curve for one in alike if one.sort == BASELINE)]
+    grey = [one.curve for one in alike if one.sort != BASELINE]
     notes = [f"Files, header and all; mean of {pictures} pictures. Balle-Li was trained for {KIND_TITLES[kind]}."]
-    models = [curves[name] for name in models_in(curves)]
-    plot_rd(models, shown, titles, all_facts(METRICS), "Kodak: one model, every rate", notes, out / "kodak.png")
-
-
-def models_in(curves: dict[str, RdCurve]) -> list[str]:
-    return [name for name in curves if name not in CLASSICAL]
+    plot_rd(models, grey, titles, all_facts(METRICS), "Kodak: one model, every rate", notes, out / "kodak.png")
 
 
 def print_points(curves: dict[str, RdCurve]) -> None:

@@ -1,9 +1,8 @@
 """Where the models lie that params.yaml names: the one that ships, a folder, a version in MLflow's registry."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from balle_li.config import RELEASED, is_registered
+from balle_li.config import RELEASED, is_registered, model_path
 
 
 def located(place: str) -> Path:
@@ -17,25 +16,7 @@ def located(place: str) -> Path:
 
         return RELEASED_MODEL
     if is_registered(place):
-        from balle_li.tracking.registry import model_path
+        from balle_li.tracking import registry
 
-        return model_path(place)
-    from balle_li.files import project_home
-
-    return project_home() / Path(place).expanduser()
-
-
-def baselines(places: Iterable[str]) -> dict[str, Path]:
-    """The model folders that `evaluate.baselines` names, by those names.
-
-    Raises ConfigError: there is no model in one of them; TrackingError as `located`.
-    """
-    from balle_li.errors import ConfigError
-
-    found = {place: located(place) for place in places}
-    for place, folder in found.items():
-        if not (folder / "model.json").is_file():
-            raise ConfigError(
-                f"params.yaml: evaluate.baselines: {place} is no model folder: it holds no model.json; correct it, or take it out"
-            )
-    return found
+        return registry.model_path(place)
+    return model_path(place)

@@ -73,6 +73,7 @@ def test_a_class_whose_name_is_a_number():
         ("model.N", "many", "model.N must be of type int, not 'many'"),
         ("evaluate.qualities", [50, 101], "evaluate.qualities[1] is 101, must be at most 100"),
         ("evaluate.extra_sets", {"test": "."}, "evaluate.extra_sets: 'test' must be letters, digits, - and _, and not test"),
+        ("evaluate.baselines", ["relesed"], "evaluate.baselines: relesed is no model folder, without a model.json"),
         ("evaluate.extra_sets", {"kodak": "/nowhere"}, "evaluate.extra_sets.kodak: /nowhere is not a folder"),
         ("evaluate.metrics", [], "evaluate.metrics names none: psnr is one"),
         ("evaluate.metrics", ["psnr", "vmaf"], "metric 'vmaf' is unknown: known are "),
@@ -100,3 +101,15 @@ def test_a_missing_parameter_is_named():
 def test_a_section_alone_names_itself():
     with pytest.raises(ConfigError, match=r"params\.yaml: train\.stepz is unknown: did you mean 'steps'"):
         read(TrainConfig, GOOD["train"] | {"stepz": 1}, "train")
+
+
+def test_a_baseline_has_a_name_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    for name in ("jpeg", "webp", "balle-li-roi", "kept"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.json").touch()
+    good = ["released", "models:/balle-li@champion", "kept", "./balle-li-roi"]
+    assert read(Parameters, changed("evaluate.baselines", good), "").evaluate.baselines == good
+    for name in ("jpeg", "webp", "balle-li-roi"):
+        with pytest.raises(ConfigError, match=f"{name} is another curve's name; write the folder as ./{name}"):
+            read(Parameters, changed("evaluate.baselines", [*good, name]), "")

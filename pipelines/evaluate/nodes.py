@@ -24,14 +24,18 @@ def evaluate(
     def fill(folder: Path) -> None:
         from balle_li.comparison.summary import write_summary
         from balle_li.evaluation.evaluate import evaluate
-        from balle_li.files import read_json
+        from balle_li.files import project_home, read_json
         from balle_li.tracking import run
-        from pipelines.model_places import baselines
+        from pipelines.model_places import located
 
-        others = baselines(config.baselines)
+        others = {place: located(place) for place in config.baselines}
         with run.attached(mlflow_run["run_id"], parameters, run.origin_tags(), "evaluate") as log:
             evaluate(raw, curated, model, others, config, class_weights, compute_config, folder)
             write_summary(folder, log)
-            log.dataset("test pictures", curated, read_json(folder / "metrics.json")["test_set"], "testing")
+            metrics = read_json(folder / "metrics.json")
+            log.dataset("test pictures", curated, metrics["test_set"], "testing")
+            for name, path in config.extra_sets.items():
+                place = project_home() / Path(path).expanduser()
+                log.dataset(name, place, metrics["sets"][name]["test_set"], "testing")
 
     return fill

@@ -290,6 +290,22 @@ class Parameters:
         for name, path in self.evaluate.extra_sets.items():
             folder = project_home() / Path(path).expanduser()
             _require(folder.is_dir(), f"evaluate.extra_sets.{name}: {path} is not a folder; correct it, or take it out")
+        taken = {self.model.name, "jpeg", *self.evaluate.codecs}
+        for place in self.evaluate.baselines:
+            known = place == RELEASED or is_registered(place) or (model_path(place) / "model.json").is_file()
+            _require(
+                known,
+                f"evaluate.baselines: {place} is no model folder, without a model.json; correct it, or take it out",
+            )
+            _require(
+                place not in taken,
+                f"evaluate.baselines: {place} is another curve's name; write the folder as ./{place}",
+            )
+
+
+def model_path(place: str) -> Path:
+    """The folder or file of a model that is named by its path; a relative one starts at the checkout."""
+    return project_home() / Path(place).expanduser()
 
 
 def is_registered(place: str) -> bool:

@@ -21,6 +21,7 @@ RUNS = {
     "d": ("balle-li-roi", 0, {"lmbda": "0.01", "model.N": "4"}),
 }
 BASELINE = "a baseline"
+TITLE = f"{BASELINE}, baseline, MSE"
 
 
 def evaluated(folder: Path, names: Iterable[str] = RUNS) -> Path:

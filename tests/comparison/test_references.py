@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comparison.evaluations import BASELINE, RUNS, evaluated
+from comparison.evaluations import BASELINE, RUNS, TITLE, evaluated
 from comparison.evaluations import read as read_evaluation
 
 from balle_li.comparison import plots
@@ -16,7 +16,9 @@ from balle_li.comparison.compare import compare_runs
 from balle_li.comparison.curves import RdCurve
 from balle_li.comparison.report import write_comparison
 from balle_li.comparison.runs import make_series
+from balle_li.comparison.summary import against_baseline, logged_metrics
 from balle_li.errors import StageError
+from balle_li.evaluation.metrics import all_facts
 from balle_li.files import read_json, write_json
 
 
@@ -52,11 +54,13 @@ def test_a_baseline_stands_in_the_metrics_and_in_the_comparison(evaluations: Pat
     assert told["kind"] == metrics["kind"] == "mse" and set(told["bd_rate"]) == {"psnr", "ms_ssim"}
     assert told["verdict"].startswith(f"BD-rate against {BASELINE} (N=4, lmbda=0.01): ")
     found = compared(evaluations, {"d": RUNS["d"][2]})
-    assert curves(found, "baseline") == {BASELINE: "mse"}
-    (points,) = [one["points"] for one in found["references"] if one["title"] == BASELINE]
+    assert curves(found, "baseline") == {TITLE: "mse"}
+    (points,) = [one["points"] for one in found["references"] if one["title"] == TITLE]
     assert [point["setting"].rpartition(", ")[2] for point in points] == ["quality 0", "quality 50", "quality 100"]
-    assert found["bd_rate"][BASELINE]["balle-li-roi"]["unlike"] is None
+    assert found["bd_rate"][TITLE]["balle-li-roi"]["unlike"] is None
     assert found["verdict"][-1] == told["verdict"]
+    moved = metrics | {"baselines": {"kept//model/": told}}
+    assert "test/bd_rate_psnr_against_kept__model_" in logged_metrics(moved), "MLflow takes no path that is not plain"
 
 
 def test_baselines_of_one_name_that_are_different_models_are_told_apart(evaluations: Path, tmp_path: Path) -> None:
@@ -64,7 +68,36 @@ def test_baselines_of_one_name_that_are_different_models_are_told_apart(evaluati
     changed(evaluations, tmp_path, "one")
     changed(evaluations, tmp_path, "two", baselines={BASELINE: known | {"digest": "0123456789"}})
     found = compared(tmp_path, {"one": {"lmbda": "1"}, "two": {"lmbda": "2"}})
-    assert sorted(curves(found, "baseline")) == sorted([f"{BASELINE} (012345)", f"{BASELINE} ({known['digest'][:6]})"])
+    assert sorted(curves(found, "baseline")) == sorted(
+        f"{BASELINE} ({digest}), baseline, MSE" for digest in ("012345", known["digest"][:6])
+    )
+
+
+def test_of_a_baseline_that_several_runs_measured_the_fullest_curve_stands(evaluations: Path, tmp_path: Path) -> None:
+    changed(evaluations, tmp_path, "full")
+    changed(evaluations, tmp_path, "short")
+    points = read_json(tmp_path / "short/baselines.json")
+    write_json(tmp_path / "short/baselines.json", points[:1])
+    for order in (("full", "short"), ("short", "full")):
+        found = compared(tmp_path, {name: {"lmbda": name} for name in order})
+        (curve,) = [one for one in found["references"] if one["sort"] == "baseline"]
+        assert len(curve["points"]) == len(points) == 3
+
+
+def test_a_model_of_one_rate_is_held_against_a_baseline_at_its_quality() -> None:
+    def curve(codec: str, *points: tuple[float, float]) -> RdCurve:
+        return RdCurve.of(codec, [{"setting": "", "bpp": bpp, "psnr": psnr} for bpp, psnr in points])
+
+    facts, metrics = {"setting": "N=4", "kind": "mse"}, all_facts(["psnr"])
+    line, above, away = curve("line", (1.0, 30.0), (2.0, 40.0)), curve("x", (1.5, 40.0)), curve("x", (1.0, 50.0))
+
+    def told(anchor: RdCurve, test: RdCurve) -> str:
+        return str(against_baseline("other", facts, "mse", metrics, (anchor, test))["verdict"])
+
+    assert told(line, above) == "Bits at equal quality against other (N=4): -25.0 % by PSNR."
+    assert told(above, line) == "Bits at equal quality against other (N=4): +33.3 % by PSNR."
+    assert told(line, away) == "Bits at equal quality against other (N=4): none by PSNR."
+    assert told(line, line) == "BD-rate against other (N=4): +0.0 % by PSNR."
 
 
 def test_published_curves_of_the_same_kind_stand_beside_runs_on_the_same_pictures(
@@ -88,7 +121,7 @@ def test_a_bd_rate_across_kinds_says_so(evaluations: Path, tmp_path: Path) -> No
     changed(evaluations, tmp_path, "one", kind="ms-ssim")
     found = compared(tmp_path, {"one": {}})
     words = "trained for different things, MSE and MS-SSIM"
-    assert found["bd_rate"][BASELINE]["balle-li-roi"]["unlike"] == words
+    assert found["bd_rate"][TITLE]["balle-li-roi"]["unlike"] == words
     assert found["bd_rate"]["jpeg"]["balle-li-roi"]["unlike"] is None, "nobody trained JPEG"
     write_comparison([read_evaluation(tmp_path, "one", {})], tmp_path / "out")
     page = (tmp_path / "out/report.html").read_text()

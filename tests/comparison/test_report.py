@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comparison.evaluations import BASELINE, RUNS, evaluated, read
+from comparison.evaluations import RUNS, TITLE, evaluated, read
 from evaluation.stages import SIZES
 from PIL import Image
 
@@ -87,7 +87,7 @@ def test_report_has_every_models_figures_and_where_they_come_from(report: Path, 
         assert {row["run"] for row in compared["overview"]} == set(data["runs"])
         assert {point["run"] for curve in compared["curves"] for point in curve["points"]} == set(data["runs"])
         assert {entry["run"] for entry in compared["spread"]} == {*data["runs"], None}
-        assert [curve["name"] for curve in compared["references"]] == ["jpeg", "webp", BASELINE]
+        assert [curve["name"] for curve in compared["references"]] == ["jpeg", "webp", TITLE]
         assert set(compared["examples"]) == set(data["runs"])
     assert {len(curve["points"]) for curve in data["sets"]["test"]["curves"]} == {2, 1, 3}
     papers = [entry["label"] for entry in data["sets"]["test"]["spread"] if entry["run"] is None]
@@ -111,7 +111,7 @@ def test_report_shows_the_pictures_and_keeps_each_once(report: Path) -> None:
 
 def test_bd_rates_are_against_every_curve(data: dict[str, Any]) -> None:
     found = data["sets"]["test"]["bd_rate"]
-    names = {"jpeg", "webp", BASELINE, "balle, N=4", "balle-li-roi"}  # a point alone has none
+    names = {"jpeg", "webp", TITLE, "balle, N=4", "balle-li-roi"}  # a point alone has none
     assert {anchor: {anchor, *tested} for anchor, tested in found.items()} == dict.fromkeys(names, names)
     assert set(found["jpeg"]["webp"]["by"]["psnr"]) == {"percent", "overlap", "warning"}
     assert found["jpeg"]["webp"]["by"]["psnr"]["percent"] is not None and found["jpeg"]["webp"]["unlike"] is None

@@ -1,5 +1,6 @@
 """Other models, measured on the same pictures as the one that was trained."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from evaluation.stages import SIZES, evaluated, table_of
 from tiny_model import tiny_model_folder
 
-from balle_li.errors import ConfigError
+from balle_li.errors import BalleLiError
+from balle_li.evaluation import measuring
 from balle_li.evaluation.measuring import ModelUnderTest
 from balle_li.files import read_json
 
@@ -69,8 +71,31 @@ def test_one_that_cannot_take_a_picture_is_left_out_for_it(
     assert set(frame.loc[~frame["compared"], "image_id"]) == {"small"}, "means are of the pictures that all have"
 
 
-def test_a_name_that_another_curve_has_is_one_line(stages: Path, baselines: dict[str, Path]) -> None:
-    for name in ("balle-li", "jpeg"):
-        with pytest.raises(ConfigError, match=f"'{name}' is what another curve is called") as caught:
-            measured(stages, {name: baselines["kept/balle"]})
-        assert "\n" not in str(caught.value)
+def test_one_that_is_damaged_is_one_line_before_anything_is_measured(
+    stages: Path, baselines: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = baselines["kept/balle"] / "model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    monkeypatch.setattr(ModelUnderTest, "measure", None)
+    with pytest.raises(BalleLiError, match=re.escape(str(damaged))) as caught:
+        measured(stages, baselines)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_code_measures_them_again(
+    stages: Path, baselines: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured(stages, baselines)
+    asked = []
+    honest = ModelUnderTest.measure_as_baseline
+
+    def counted(self, name, *rest):
+        asked.append(name)
+        return honest(self, name, *rest)
+
+    monkeypatch.setattr(ModelUnderTest, "measure_as_baseline", counted)
+    measured(stages, baselines)
+    assert asked == []
+    monkeypatch.setattr(measuring, "program", lambda: "another")
+    measured(stages, baselines)
+    assert sorted(asked) == sorted(list(NAMES) * len(SIZES))

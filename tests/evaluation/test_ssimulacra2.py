@@ -5,12 +5,11 @@ import json
 import logging
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation.stages import make_stages
+from evaluation.stages import evaluated
 from PIL import Image
 from skimage.data import chelsea
 from tiny_model import tiny_model_folder
@@ -18,18 +17,12 @@ from tiny_model import tiny_model_folder
 from balle_li.comparison.curves import bd_rate
 from balle_li.comparison.report import write_report
 from balle_li.comparison.summary import write_summary
-from balle_li.config import ComputeConfig, EvaluationConfig, RegisterConfig
+from balle_li.config import ComputeConfig, RegisterConfig
 from balle_li.evaluation import evaluate as stage
 from balle_li.evaluation.metrics import MetricFacts, Pair, Regions, Ssimulacra2, measure
 from balle_li.tracking.model_card import Origin, write_card
 
 NAME = "ssimulacra2"
-CONFIG = EvaluationConfig(
-    metrics=["psnr", NAME], qualities=[0, 100], jpeg_qualities=[4, 50, 90], codecs=[], baselines=[],
-    extra_sets={}, device="cpu",
-    pictures_on_page=1,
-)  # fmt: skip
-ALONE = ComputeConfig(scheduler=None, workers=1)
 
 
 def score(original: np.ndarray, decoded: np.ndarray) -> float:
@@ -98,32 +91,26 @@ def test_the_package_is_imported_when_it_measures() -> None:
 
 
 @pytest.fixture
-def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+def stages(stages: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """With a model of every rate, and an MLflow of its own."""
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    make_stages(tmp_path, {"large": (180, 200), "small": (50, 66)})
-    tiny_model_folder(tmp_path / "model", name="balle-li-roi", N=4)
-    return tmp_path
-
-
-def evaluate(stages: Path, config: EvaluationConfig = CONFIG, compute: ComputeConfig = ALONE) -> Path:
-    stage.evaluate(stages / "raw", stages / "curated", stages / "model", {}, config, {}, compute, stages / "report")
-    return stages / "report"
+    monkeypatch.chdir(stages)
+    tiny_model_folder(stages / "model", name="balle-li-roi", N=4)
+    return stages
 
 
 def test_once_chosen_it_is_shown_compared_and_registered_by(stages: Path) -> None:
     from balle_li.tracking import connection, registry, run
 
-    report = evaluate(stages)
+    report = evaluated(stages, metrics=["psnr", NAME])
     run_id = run.open_run({}, {})
     with run.attached(run_id, {}, {}) as log:
         write_summary(report, log)
         write_report(report, run_id, {"lmbda": "0.01"}, stages / "pages", log)
     metrics = json.loads((report / "metrics.json").read_text())
     assert metrics["model"][NAME] < 100
-    assert metrics["counts"][f"pictures_without_{NAME}"] == 1
+    assert metrics["counts"][f"pictures_without_{NAME}"] == 2
     assert NAME in metrics["bd_rate"]
     for curves in ("rd_curve.json", "classical.json"):
         assert all(point[NAME] < 100 for point in json.loads((report / curves).read_text()))
@@ -161,16 +148,16 @@ def test_a_slow_metric_says_so_and_is_spread_sooner(
     def cluster(_: ComputeConfig) -> None:
         raise Spread
 
-    # Two pictures, 0.0393 megapixels, nine files of each.
-    seconds = 0.0393 * 9 * MetricFacts.of(NAME).seconds_per_megapixel
+    # Three pictures, 0.0512 megapixels, nine files of each.
+    seconds = 0.0512 * 9 * MetricFacts.of(NAME).seconds_per_megapixel
     monkeypatch.setattr(stage, "cluster", cluster)
     monkeypatch.setattr(stage, "SLOW", 0.9 * seconds)
     caplog.set_level(logging.INFO, "balle_li")
     two = ComputeConfig(scheduler=None, workers=2)
-    evaluate(stages, replace(CONFIG, metrics=["psnr"]), two)
+    evaluated(stages, two, metrics=["psnr"])
     assert "is slow" not in caplog.text
     with pytest.raises(Spread):
-        evaluate(stages, compute=two)
+        evaluated(stages, two, metrics=["psnr", NAME])
     assert caplog.text.count("SSIMULACRA 2 is slow: about 1 s a megapixel of every decoded picture on one core") == 1
     monkeypatch.setattr(stage, "SLOW", 1.1 * seconds)
-    evaluate(stages, compute=two)
+    evaluated(stages, two, metrics=["psnr", NAME])

@@ -10,6 +10,7 @@ from PIL import Image
 from balle_li.data.manifest import write_manifest
 from balle_li.errors import ConfigError, StageError
 from balle_li.evaluation import test_set
+from balle_li.evaluation.codecs import Jpeg
 
 
 def test_other_folders_are_measured_for_themselves(stages: Path) -> None:
@@ -78,18 +79,24 @@ def test_pictures_that_published_curves_are_of_are_known_by_their_pixels(shared:
             image.save(tmp_path / f"{number:02d}.webp", lossless=True, method=0)
 
     def known_as() -> str | None:
-        pictures = test_set.PictureSet.folder("some", str(tmp_path))
-        return test_set.known_as(pictures.root, pictures.rows)
+        return test_set.known_as(test_set.PictureSet.folder("some", str(tmp_path)))
 
     assert known_as() == "kodak", "their names and their format are others"
     first = tmp_path / "00.webp"
     with Image.open(first) as image:
         image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(first, lossless=True, method=0)
     assert known_as() is None, "one is another picture"
+    shutil.copy(tmp_path / "01.webp", first)
+    assert known_as() is None, "one is there twice"
     first.unlink()
     assert known_as() is None, "one is missing"
 
 
-def test_the_evaluation_says_whether_they_are_known(stages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(test_set, "known_as", lambda root, rows: f"{len(rows)} pictures")
+def test_the_evaluation_says_whether_they_are_known(
+    stages: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(test_set, "known_as", lambda pictures: f"{len(pictures.rows)} pictures")
     assert facts_of(evaluated(stages))["known_as"] == "3 pictures"
+    monkeypatch.setattr(Jpeg, "largest_side", 190)
+    assert facts_of(evaluated(stages, jpeg_qualities=[9]))["known_as"] is None
+    assert "test: published curves are of all 3 pictures; not all are compared" in caplog.text

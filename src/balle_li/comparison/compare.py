@@ -72,7 +72,7 @@ def _compare_on(name: str, series: Sequence[Series]) -> Data:
             logger.warning("run %s (%s) kept no pictures of %s; its values are compared", run.name, run.run_id, name)
     curves = [one.curve(name) for one in kept]
     kinds = {one.label: one.runs[0].kind for one in kept}
-    others = references([result for _, _, result in results], kinds.values())
+    others = references(first, [result for _, _, result in results], kinds.values())
     metrics = list({facts.name: facts for _, _, result in results for facts in result.facts}.values())
     return {
         "pictures": first.metrics["counts"]["pictures"],

@@ -7,11 +7,10 @@ from typing import Final
 from balle_li.comparison.curves import RdCurve
 from balle_li.comparison.runs import SetResult
 from balle_li.evaluation.codecs import codec_title
+from balle_li.evaluation.measurements import BASELINE, CLASSICAL
 from balle_li.evaluation.metrics import to_db
 from balle_li.evaluation.published import KIND_TITLES, Published, published_sets
 
-CLASSICAL: Final = "classical"
-BASELINE: Final = "baseline"
 PUBLISHED: Final = "published"
 
 
@@ -26,14 +25,13 @@ class Reference:
     kind: str | None = None
 
 
-def references(results: Sequence[SetResult], kinds: Iterable[str]) -> list[Reference]:
-    """Those of runs of these `kinds`, measured on the same pictures. Of published models those of the same kinds."""
-    most = max(results, key=lambda result: len(result.classical))
-    known_as = most.metrics["known_as"]
+def references(first: SetResult, results: Sequence[SetResult], kinds: Iterable[str]) -> list[Reference]:
+    """Those of runs of these `kinds`, measured on the same pictures; classical codecs are taken from `first`. Of published
+    models those of the same kinds."""
     return [
-        *(Reference(curve, codec_title(name), CLASSICAL) for name, curve in most.classical.items()),
+        *(Reference(curve, codec_title(name), CLASSICAL) for name, curve in first.classical.items()),
         *_baselines(results),
-        *(one for one in published_references(known_as) if one.kind in {None, *kinds}),
+        *(one for one in published_references(first.metrics["known_as"]) if one.kind in {None, *kinds}),
     ]
 
 
@@ -45,15 +43,21 @@ def published_references(known_as: str | None) -> list[Reference]:
 
 
 def _baselines(results: Iterable[SetResult]) -> Iterator[Reference]:
-    """Each once. Two models of one name, as an alias names one today and another tomorrow, are told apart by their hashes."""
-    found = {
-        (name, result.metrics["baselines"][name]["digest"]): (curve, result.metrics["baselines"][name]["kind"])
-        for result in results
-        for name, curve in result.baselines.items()
-    }
+    """Each once, from the run that measured most of it.
+
+    Two models of one name, as an alias names one today and another tomorrow, are told apart by their hashes.
+    """
+    found: dict[tuple[str, str], tuple[RdCurve, str]] = {}
+    for result in results:
+        for name, curve in result.baselines.items():
+            facts = result.metrics["baselines"][name]
+            before = found.get((name, facts["digest"]))
+            if before is None or curve.points.count().sum() > before[0].points.count().sum():
+                found[name, facts["digest"]] = curve, facts["kind"]
     names = [name for name, _ in found]
     for (name, digest), (curve, kind) in found.items():
-        title = name if names.count(name) == 1 else f"{name} ({digest[:6]})"
+        own = name if names.count(name) == 1 else f"{name} ({digest[:6]})"
+        title = f"{own}, baseline, {KIND_TITLES[kind]}"
         yield Reference(replace(curve, codec=title), title, BASELINE, kind)
 
 

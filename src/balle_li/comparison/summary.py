@@ -33,7 +33,7 @@ METRICS_FILE, CURVE_FILE = "metrics.json", "rd_curve.json"
 BASELINES_FILE, CLASSICAL_FILE = "baselines.json", "classical.json"
 """Their points, next to those of the model in CURVE_FILE."""
 SHORT_FILE = "figures.json"
-"""A dozen metrics of the test split, for DVC's tables; metrics.json holds everything."""
+"""The main metrics of the test split, for DVC's tables; metrics.json holds everything."""
 COPIED = ("metrics", "test_set", "all_pictures", "known_as", "left_out", "skipped_files")
 """What of the evaluation stands in metrics.json as it is."""
 NAMES_IN_VERDICT = 8
@@ -103,7 +103,7 @@ def summarise(frame: "pd.DataFrame", evaluation: Mapping[str, Any], curves: Mapp
             "exact": len(evaluation["exact"]),
         },
         "baselines": {
-            name: _against_baseline(name, facts, model["kind"], metrics, (curves[name], curves[model["name"]]))
+            name: against_baseline(name, facts, model["kind"], metrics, (curves[name], curves[model["name"]]))
             for name, facts in evaluation["baselines"].items()
             if name in curves
         },
@@ -128,23 +128,34 @@ def verdict_in(metrics: Mapping[str, Any]) -> list[str]:
     return [*metrics["jpeg"]["verdict"], *(facts["verdict"] for facts in metrics["baselines"].values())]
 
 
-def _against_baseline(
+def against_baseline(
     name: str, facts: Mapping[str, Any], kind: str, metrics: Sequence[MetricFacts], curves: tuple[RdCurve, RdCurve]
 ) -> Data:
     """What is known of a baseline, the BD-rates of the model, of that `kind`, against it, and a sentence of both.
 
-    curves: the baseline's and the model's.
+    curves: the baseline's and the model's. Where one of them is a single point, the sentence compares the bits at its quality.
     """
-    rates = bd_rates(metrics, *curves)
-    told = [
-        f"{found['percent']:+.1f} % by {title}"
-        if found["percent"] is not None
-        else f"none by {title} ({found['warning']})"
-        for title, found in ((facts.title, rates[facts.name]) for facts in metrics if facts.name in rates)
-    ]
+    rates, single = bd_rates(metrics, *curves), min(len(curve.points) for curve in curves) == 1
+    told = []
+    for one in (one for one in metrics if one.name in rates):
+        percent = _at_equal(one.name, *curves) if single else rates[one.name]["percent"]
+        reason = "" if single else f" ({rates[one.name]['warning']})"
+        told.append(f"none by {one.title}{reason}" if percent is None else f"{percent:+.1f} % by {one.title}")
     unlike = kinds_differ(kind, facts["kind"])
-    verdict = f"BD-rate against {name} ({facts['setting']}): {', '.join(told)}{f'; {unlike}' if unlike else ''}."
+    what = "Bits at equal quality" if single else "BD-rate"
+    verdict = f"{what} against {name} ({facts['setting']}): {', '.join(told)}{f'; {unlike}' if unlike else ''}."
     return {**facts, "bd_rate": rates, "verdict": verdict}
+
+
+def _at_equal(column: str, anchor: RdCurve, test: RdCurve) -> float | None:
+    """By how many per cent more bits `test` has than `anchor` at the quality of whichever is one point; None where the other
+    does not reach it."""
+    point, curve = (test, anchor) if len(test.points) == 1 else (anchor, test)
+    bpp, quality = next(iter(point.values(column)), (math.nan, math.nan))
+    other = curve.bpp_at(quality, column)
+    if other is None:
+        return None
+    return 100 * (bpp / other - 1 if point is test else other / bpp - 1)
 
 
 @dataclass(frozen=True)
@@ -243,7 +254,7 @@ def _logged(metrics: Mapping[str, Any], prefix: str) -> dict[str, float | None]:
         **{f"{prefix}/bits_saved_{name}": jpeg[f"at_equal_{name}"]["bits_saved"] for name in names},
         **{f"{prefix}/bd_rate_{name}": found["percent"] for name, found in metrics.get("bd_rate", {}).items()},
         **{
-            f"{prefix}/bd_rate_{name}_against_{baseline}": found["percent"]
+            f"{prefix}/bd_rate_{name}_against_{baseline.replace('/', '_')}": found["percent"]
             for baseline, facts in metrics["baselines"].items()
             for name, found in facts["bd_rate"].items()
         },

@@ -89,8 +89,7 @@ def evaluate(
     tested, device = Tested.of(model_folder), choose_device(config.device).type
     model, facts = model_of(tested, device, None), all_facts(config.metrics)
     classical, others = _classical(config), {name: Tested.of(path, baseline=True) for name, path in baselines.items()}
-    for name in sorted({model.name, *classical} & others.keys()):
-        raise ConfigError(f"evaluate.baselines: {name!r} is what another curve is called; write the folder as ./{name}")
+    told = {name: {"digest": one.digest, **_described(model_of(one, device, None))} for name, one in others.items()}
     _say_slow(facts)
     sets = [PictureSet.test_split(raw, curated)]
     sets += [PictureSet.folder(name, path) for name, path in config.extra_sets.items()]
@@ -110,10 +109,7 @@ def evaluate(
         frame = mark_compared(_joined(results, pictures, model.name))
         facts_of_set = {
             "model": {"name": model.name, "steps": model.steps, **_described(model)},
-            "baselines": {
-                name: {"digest": other.digest, **_described(model_of(other, device, None))}
-                for name, other in others.items()
-            },
+            "baselines": told,
             "metrics": [asdict(fact) for fact in facts],
             **_pictures(pictures, frame, results.left_out),
         }
@@ -197,8 +193,11 @@ def _measure(
 def _done(
     jobs: Sequence[tuple[Plan, ManifestRow]], model: ModelUnderTest, compute: ComputeConfig
 ) -> Iterator[tuple[Plan, ManifestRow, Measured]]:
-    """The jobs with what came of them, in any order, done by as many processes as `compute` has."""
-    if (compute.scheduler is None and compute.workers == 1) or not _worth_workers(jobs):
+    """The jobs with what came of them, in any order, done by as many processes as `compute` has; those that use a GPU, with
+    the metrics of what it decoded, by this process."""
+    here = [(job, row) for job, row in jobs if job.models and model.on_gpu]
+    away = [(job, row) for job, row in jobs if not (job.models and model.on_gpu)]
+    if (compute.scheduler is None and compute.workers == 1) or not _worth_workers(away):
         for job, row in jobs:
             yield job, row, measure_picture(job, row)
         return
@@ -207,8 +206,6 @@ def _done(
     # Where they are processes of this machine, each has so many threads that none waits for another.
     threads = max(1, (os.cpu_count() or 1) // compute.workers) if compute.scheduler is None else None
     with cluster(compute) as client:
-        here = [(job, row) for job, row in jobs if job.models and model.on_gpu]
-        away = [(job, row) for job, row in jobs if not (job.models and model.on_gpu)]
         tasks = {
             client.submit(measure_picture, replace(job, threads=threads), row, pure=False): (job, row)
             for job, row in away
@@ -259,10 +256,14 @@ def _pictures(pictures: PictureSet, frame: "pd.DataFrame", left_out: Mapping[str
     exact = list(dict.fromkeys(frame.loc[frame["exact"], "image_id"]))
     if exact:
         logger.warning("%s: %s reproduced exactly and counted apart", pictures.name, _named(exact))
-    whole = compared == {row["image_id"] for row in pictures.rows}
+    known_as, whole = test_set.known_as(pictures), compared == {row["image_id"] for row in pictures.rows}
+    if known_as and not whole:
+        logger.warning(
+            "%s: published curves are of all %d pictures; not all are compared", pictures.name, len(pictures.rows)
+        )
     return {
         "set": pictures.name,
-        "known_as": test_set.known_as(pictures.root, pictures.rows) if whole else None,
+        "known_as": known_as if whole else None,
         "test_set": test_set.digest([row for row in pictures.rows if row["image_id"] in compared]),
         "all_pictures": test_set.digest(pictures.rows),
         "exact": exact,

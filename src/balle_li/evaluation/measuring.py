@@ -8,6 +8,7 @@ import time
 from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from balle_li.codec.codec import Codec
 from balle_li.codec.options import EncodeOptions
 from balle_li.config import HEADLINE_QUALITY
 from balle_li.data.manifest import ManifestRow
-from balle_li.errors import BalleLiError, DatasetError, StageError
+from balle_li.errors import BalleLiError, DatasetError, StageError, in_one_line
 from balle_li.evaluation.codecs import CODECS, codec
 from balle_li.evaluation.measurements import (
     BASELINE,
@@ -34,8 +35,10 @@ from balle_li.evaluation.metrics import METRICS
 from balle_li.evaluation.test_set import read_reference
 from balle_li.files import read_json, sha256_file, write_bytes
 
-MODELS_KEPT = 4
-"""Models that a process keeps loaded."""
+MODELS_KEPT = 16
+"""Models that a process keeps loaded: more than anybody holds against one another, since each is used for every picture."""
+PROGRAM = ("codec", "latents", "models", "quality_map.py", "tiling.py")
+"""What of the package decides a model's files and pictures, besides its weights."""
 
 
 @dataclass
@@ -186,7 +189,7 @@ class Plan:
         if name in self.classical:
             how: tuple[Any, ...] = self.classical[name], codec(name).library(), _source(CODECS.get(name))
         else:
-            how = self.models[name].digest, self.models[name].baseline, self.device, self.qualities
+            how = self.models[name].digest, self.models[name].baseline, self.device, self.qualities, program()
         return name, picture, metrics, how
 
 
@@ -216,8 +219,8 @@ def measure_picture(plan: Plan, row: ManifestRow) -> Measured:
 
 def reason_of(error: BaseException) -> str:
     """An error in one line."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, BalleLiError) else f"{type(error).__name__}: {text}".removesuffix(": ")
+    text = in_one_line(error)
+    return text if isinstance(error, BalleLiError) else f"{type(error).__name__}: {text}"
 
 
 @functools.lru_cache(maxsize=MODELS_KEPT)
@@ -228,6 +231,17 @@ def model_of(tested: Tested, device: str, threads: int | None) -> ModelUnderTest
 
         torch.set_num_threads(threads)
     return ModelUnderTest(tested.folder, device)
+
+
+@functools.cache
+def program() -> str:
+    """A hash of the code that runs models, and the version of torch: what other code measured does not count."""
+    package, digest = Path(__file__).parents[1], hashlib.sha256(version("torch").encode())
+    for part in PROGRAM:
+        place = package / part
+        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from balle_li.config import TEST_SET
 from balle_li.data.manifest import ManifestRow, read_manifest
 from balle_li.errors import ConfigError, DatasetError, StageError
 from balle_li.evaluation.measurements import Reference
-from balle_li.evaluation.published import published_sets
+from balle_li.evaluation.published import recognised
 from balle_li.files import project_home, sha256_file
 from balle_li.image_io import read_picture, upright_size
 
@@ -93,18 +93,16 @@ def digest(rows: Sequence[ManifestRow]) -> str:
     return hashlib.sha256(repr(pictures).encode()).hexdigest()[:16]
 
 
-def known_as(root: Path, rows: Sequence[ManifestRow]) -> str | None:
-    """The name of the pictures, such as `kodak`, if published curves are of them; else None.
+def known_as(pictures: PictureSet) -> str | None:
+    """The name that published curves have for these pictures, such as `kodak`; None where there are none.
 
-    Their pixels decide, not their files: in another lossless format or under other names they are the same pictures.
+    Where one cannot be read it is None too: the evaluation has said which.
     """
-    for name, published in published_sets().items():
-        try:
-            if len(rows) == len(published.pixels) and all(_pixels_of(root, row) in published.pixels for row in rows):
-                return name
-        except (DatasetError, OSError):  # the evaluation has said which one cannot be read
-            continue
-    return None
+    root, rows = pictures.root, pictures.rows
+    try:
+        return recognised(len(rows), (np.asarray(read_picture(root / row["path"], row["rotation"])) for row in rows))
+    except (DatasetError, OSError):
+        return None
 
 
 def read_reference(root: Path, row: ManifestRow, class_weights: Mapping[str, float] | None = None) -> Reference:
@@ -112,10 +110,6 @@ def read_reference(root: Path, row: ManifestRow, class_weights: Mapping[str, flo
     path = root / row["path"]
     pixels = np.asarray(read_picture(path, row["rotation"]))
     return Reference(row["image_id"], pixels, path.stat().st_size, tuple(row["boxes"]), class_weights or {})
-
-
-def _pixels_of(root: Path, row: ManifestRow) -> str:
-    return hashlib.sha256(read_picture(root / row["path"], row["rotation"]).tobytes()).hexdigest()[:16]
 
 
 def _row(root: Path, relative: Path) -> ManifestRow:

@@ -1,15 +1,20 @@
 """What models are trained for, and published curves of both kinds, for pictures on which others have measured too."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 MSE: Final = "mse"
 MS_SSIM: Final = "ms-ssim"
 KIND_TITLES: Mapping[str, str] = {MSE: "MSE", MS_SSIM: "MS-SSIM"}
 """What a model's loss measures. A model of one kind is held against models of the same kind."""
+HASH_LENGTH = 16
 
 
 def kind_of(trained_for: Mapping[str, float]) -> str:
@@ -37,13 +42,29 @@ class Published:
 class PublishedSet:
     """Pictures that published curves are of.
 
-    pixels: a hash of each picture, the first 16 hexadecimal digits of the SHA-256 of its pixels, uint8 RGB (H, W, 3).
+    pixels: a hash of each picture, the first HASH_LENGTH hexadecimal digits of the SHA-256 of its pixels.
     source: where the figures come from.
     """
 
     source: str
     pixels: frozenset[str]
     curves: list[Published]
+
+
+def recognised(count: int, pictures: Iterable[NDArray[np.uint8]]) -> str | None:
+    """The name of these `count` pictures, `kodak`, if published curves are of them; else None.
+
+    pictures: uint8 RGB `(H, W, 3)`, in any order. Their pixels decide, not their files: in another lossless format or under
+    other names they are the same. No more of them are taken than it needs.
+    """
+    sets = {name: one for name, one in published_sets().items() if len(one.pixels) == count}
+    found: set[str] = set()
+    for picture in pictures if sets else ():
+        found.add(hashlib.sha256(picture.tobytes()).hexdigest()[:HASH_LENGTH])
+        sets = {name: one for name, one in sets.items() if found <= one.pixels}
+        if not sets:
+            break
+    return next((name for name, one in sets.items() if found == one.pixels), None)
 
 
 def published_sets() -> dict[str, PublishedSet]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from balle_li.codec.codec import Codec
@@ -62,7 +63,7 @@ def main() -> None:
         models += [Tested(name, Path(folder)) for name, folder in baselines]
         if arguments.effort:
             models.append(Tested(WITHOUT_EFFORT, arguments.model))
-        curves = measure(references, models)
+        curves = mean_curves(measure(references, models), all_facts(METRICS))
     except BalleLiError as error:
         sys.exit(f"Error: {error}")
     kinds = {model.name: kind_of(ModelFolder.load(model.folder).trained_for) for model in models}
@@ -88,8 +89,8 @@ class Tested(NamedTuple):
 
 def measure(
     references: list[Reference], models: Sequence[Tested], classical: Sequence[str] = CLASSICAL
-) -> dict[str, RdCurve]:
-    """The mean curves of models, by name (those of one rate and of one name make one curve), and of classical codecs."""
+) -> pd.DataFrame:
+    """The measurements of models, by name (those of one rate and of one name make one curve), and of classical codecs."""
     codecs = [(model, Codec.load(model.folder, "cpu")) for model in models]
     measured: list[dict[str, Any]] = []
     with progress("Kodak", len(references), "pictures") as advance, tempfile.TemporaryDirectory() as folder:
@@ -102,7 +103,7 @@ def measure(
                 other = classical_codec(name)
                 measured += measure_classical(reference, other, other.qualities, METRICS)
             advance(1)
-    return mean_curves(to_frame(measured), all_facts(METRICS))
+    return to_frame(measured)
 
 
 def through_a_file(

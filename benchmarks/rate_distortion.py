@@ -1,12 +1,13 @@
 """The models of the paper and ours, trained alike and measured on Kodak through real files.
 
-python benchmarks/rate_distortion.py PATCHES --out FOLDER [--models balle balle-li balle-li-roi] [--steps 8000]
+python benchmarks/rate_distortion.py PATCHES --out FOLDER [--models balle bmshj2018-hyperprior …] [--steps 8000]
     [--lmbdas 0.0001 0.000375 0.0015] [--ms-ssim-weight 20000] [--pictures FOLDER] [--limit N]
 
 PATCHES is a patch store, such as data/03_patches. Every model gets the same patches, seed, steps and parameters, those of
 params.yaml but for those given here, and starts from scratch; boxes do not count. Models of one rate are trained
 at each of --lmbdas, `balle-li-roi` once, at the middle one, and measured at several qualities. What is trained stays in
---out, and an interrupted run resumes. Prints points and BD-rates and writes rate_distortion.json.
+--out, and an interrupted run resumes. Prints points, BD-rates and times and writes rate_distortion.json. One of CompressAI's
+models (`bmshj2018-hyperprior`) trains and codes by CompressAI's own classes.
 
 A large --ms-ssim-weight makes MS-SSIM the goal. With a small one a model may turn fewer bits into PSNR alone: published
 models trained for squared errors differ by 24 % of BD-rate by PSNR between factorized prior and hyperprior, by 4 % by MS-SSIM.
@@ -14,17 +15,20 @@ models trained for squared errors differ by 24 % of BD-rate by PSNR between fact
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import kodak
+import pandas as pd
 import yaml
 
-from balle_li.comparison.curves import RdCurve
+from balle_li.comparison.curves import RdCurve, mean_curves
 from balle_li.config import TrainConfig, read
 from balle_li.data.patch_store import PatchStore
 from balle_li.errors import BalleLiError
-from balle_li.files import write_json
+from balle_li.evaluation.metrics import all_facts
+from balle_li.files import read_json, write_json
 from balle_li.progress import NoLog
 from balle_li.registry import ModelConfig
 from balle_li.training.loop import train
@@ -65,19 +69,25 @@ def main() -> None:
         references = kodak.read_references(arguments.pictures, arguments.limit)
     except BalleLiError as error:
         sys.exit(f"Error: {error}")
-    curves = kodak.measure(references, folders, ["jpeg"])
+    frame = kodak.measure(references, folders, ["jpeg"])
+    curves = mean_curves(frame, all_facts(kodak.METRICS))
     kodak.print_points(curves)
     rates = {anchor: bd_rates(curves, anchor) for anchor in ANCHORS if anchor in curves}
     for anchor, tested in rates.items():
         print(f"\nBD-rate against {anchor}\n{'model':14} {'PSNR':>8} {'MS-SSIM':>8}")
         for name, (by_psnr, by_ms_ssim) in tested.items():
             print(f"{name:14} {kodak.percent(by_psnr):>8} {kodak.percent(by_ms_ssim):>8}")
+    times = times_of(frame, folders)
+    print(f"\n{'model':22} {'training, s':>11} {'encoding, ms':>12} {'decoding, ms':>12}")
+    for name, seconds in times.items():
+        print(f"{name:22} {seconds[0]:11.0f} {1000 * seconds[1]:12.1f} {1000 * seconds[2]:12.1f}")
     points = [record for curve in curves.values() for record in curve.records()]
     figures = {
         "steps": steps,
         "ms_ssim_weight": arguments.ms_ssim_weight,
         "pictures": len(references),
         "bd_rate": rates,
+        "seconds": times,
         "points": points,
     }
     write_json(arguments.out / "rate_distortion.json", figures)
@@ -89,6 +99,17 @@ def train_one(patches: Path, parameters: dict[str, Any], name: str, lmbda: float
     weights, seed = parameters["class_weights"], parameters["seed"]
     task = Task(patches, model, config, lmbda, weights, seed)
     train(task, folder, folder.with_name(f".{folder.name}"), NoLog())
+
+
+def times_of(frame: pd.DataFrame, models: Sequence[kodak.Tested]) -> dict[str, tuple[float, float, float]]:
+    """Seconds of the quickest training of each model, which other work disturbed least, and of encoding and decoding a picture,
+    the median over pictures and settings."""
+    found = {}
+    for name in dict.fromkeys(model.name for model in models):
+        training = min(float(read_json(one.folder / "training.json")["seconds"]) for one in models if one.name == name)
+        coding = frame.loc[frame["codec"] == name, ["encode_seconds", "decode_seconds"]].median()
+        found[name] = training, float(coding["encode_seconds"]), float(coding["decode_seconds"])
+    return found
 
 
 def bd_rates(curves: dict[str, RdCurve], anchor: str) -> dict[str, tuple[float | None, float | None]]:

@@ -21,6 +21,7 @@ SMALL = {
     # Down to 1, so that JPEG has files as bad as those of so short a training, and there is a BD-rate.
     ("evaluate", "jpeg_qualities"): [1, 8, 16, 32],
     ("evaluate", "codecs"): ["webp"],
+    ("evaluate", "baselines"): [],
 }
 HEADLINE = {"test/bpp", "test/psnr", "test/ms_ssim", "test/rd_cost"}
 """Metrics that every run of the whole workflow has."""

@@ -28,3 +28,11 @@ def test_mongod_gets_a_locale_that_this_machine_has(given, expected):
         [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == expected
+
+
+def test_fiftyone_can_be_imported_after_what_mlflow_imports():
+    code = (
+        "import importlib_metadata; from balle_li.data.fiftyone_database import _imported; print(_imported().__name__)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.stdout.strip() == "fiftyone", answer.stderr

@@ -12,6 +12,7 @@ SMALLEST = {
     ("train", "steps"): 2,
     ("train", "validate_every"): 2,
     ("evaluate", "codecs"): [],
+    ("evaluate", "baselines"): ["released"],
     ("evaluate", "jpeg_qualities"): [50],
     ("evaluate", "qualities"): [50],
 }

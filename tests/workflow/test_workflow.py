@@ -159,7 +159,8 @@ def test_a_missing_stage_is_one_line_that_names_the_command(project):
     answer = project.run("kedro run --pipeline train", check=False)
     (project.path / "data/away").rename(project.path / "data/03_patches")
     assert answer.returncode == 1
-    (line,) = answer.stderr.strip().splitlines()
+    said, line = answer.stderr.strip().splitlines()
+    assert said.startswith("train: makes a model")
     assert line.startswith("Error: data/03_patches is not there yet: run `kedro run --pipeline patches` first")
 
 

@@ -7,12 +7,16 @@ mongod is found, so that processes of this project share theirs and touch no oth
 
 import functools
 import importlib
+import importlib.metadata
 import locale
 import os
 import time
+from email import message_from_string
+from email.message import Message
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 from balle_li.errors import DatasetError, in_one_line
 from balle_li.files import project_home, workspace
@@ -33,11 +37,25 @@ def connect() -> ModuleType:
     _set_environment(home)
     from filelock import FileLock
 
-    fiftyone = importlib.import_module("fiftyone")
+    fiftyone = _imported()
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / "lock"):  # of two mongods started at once in one folder, one fails
         _start(fiftyone, home)
     return fiftyone
+
+
+def _imported() -> ModuleType:
+    """The module `fiftyone`, in whatever order a process imports it and MLflow.
+
+    FiftyOne's package eta reads a field that its own metadata lacks. Python answers None, but once importlib_metadata is
+    imported, which MLflow does, that package answers in Python's place, with a KeyError.
+    """
+
+    def of_package(name: str) -> Message:
+        return message_from_string(importlib.metadata.distribution(name).read_text("METADATA") or "")
+
+    with patch("importlib.metadata.metadata", of_package):
+        return importlib.import_module("fiftyone")
 
 
 def in_temporary_workspace() -> bool:

@@ -1,7 +1,7 @@
 """The models of the paper and ours, trained alike and measured on Kodak through real files.
 
 python benchmarks/rate_distortion.py PATCHES --out FOLDER [--models balle bmshj2018-hyperprior …] [--steps 8000]
-    [--lmbdas 0.0001 0.000375 0.0015] [--ms-ssim-weight 20000] [--pictures FOLDER] [--limit N]
+    [--lmbdas 0.0001 0.000375 0.0015] [--ms-ssim-weight 20000] [--lr 0.004] [--pictures FOLDER] [--limit N]
 
 PATCHES is a patch store, such as data/03_patches. Every model gets the same patches, seed, steps and parameters, those of
 params.yaml but for those given here, and starts from scratch; boxes do not count. Models of one rate are trained
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--lmbdas", nargs="+", type=float, default=[0.0001, 0.000375, 0.0015])
     parser.add_argument("--ms-ssim-weight", type=float, default=20000.0, help="train.ms_ssim_weight of all models")
     parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--lr", type=float, help="train.lr of all models; default: that of params.yaml")
     parser.add_argument("--crop", type=int, default=128, help="side of the training crops")
     parser.add_argument("--pictures", type=Path, default=kodak.PICTURES)
     parser.add_argument(
@@ -56,13 +57,17 @@ def main() -> None:
     steps = arguments.steps
     own = {"steps": steps, "crop": arguments.crop, "ms_ssim_weight": arguments.ms_ssim_weight}
     parameters["train"] |= own | {"lmbda_box": 0.0, "init_from": None}
+    if arguments.lr is not None:
+        parameters["train"]["lr"] = arguments.lr
     middle = sorted(arguments.lmbdas)[len(arguments.lmbdas) // 2]
     folders: list[kodak.Tested] = []
     try:
         PatchStore(arguments.patches, "train")
         for name in arguments.models:
             for lmbda in [middle] if name == kodak.OURS else arguments.lmbdas:
-                folder = arguments.out / f"{name}-{lmbda:g}-{arguments.ms_ssim_weight:g}-{arguments.crop}-{steps}"
+                facts = (name, f"{lmbda:g}", f"{arguments.ms_ssim_weight:g}", arguments.crop, steps)
+                rate = () if arguments.lr is None else (f"lr{arguments.lr:g}",)
+                folder = arguments.out / "-".join(map(str, facts + rate))
                 if not (folder / "model.json").is_file():
                     train_one(arguments.patches, parameters, name, lmbda, folder)
                 folders.append(kodak.Tested(name, folder))

@@ -53,8 +53,3 @@ def test_the_scheduler_sets_every_groups_rate_after_each_step():
         optimizer.step()
         scheduler.step()
     assert seen == [pytest.approx([0.1, 1.0])] * 8 + [pytest.approx([0.01, 0.1])] * 2
-
-
-def test_a_model_may_bear_a_fraction_of_the_learning_rate():
-    model = build(ModelConfig("bmshj2018-factorized", {"N": 4}))
-    assert {group["lr"] for group in make_optimizer(model, 0.004).param_groups} == {0.001}

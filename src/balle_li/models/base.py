@@ -66,9 +66,6 @@ class CompressionModel(nn.Module):
     started_near_goal: tuple[str, ...] = ()
     """Parts (`g_a`, `g_s.3`) that do not start at random; they take a quarter of the learning rate."""
 
-    lr_fraction: float = 1.0
-    """Of `train.lr`, what its weights bear."""
-
     requirements: tuple[str, ...] = ()
     """The packages that it needs beside those of every model."""
 

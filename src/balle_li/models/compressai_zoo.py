@@ -197,9 +197,6 @@ class CompressAIModel(CompressionModel):
     """
 
     downsampling = 16
-    lr_fraction = (
-        0.25  # its layers start at random; at the whole rate high-rate models come out worse (docs/experiments.md)
-    )
     requirements = ("compressai",)
 
     def __init__(self, net: nn.Module) -> None:

@@ -17,8 +17,7 @@ _DROP_AT, _DROP = 0.8, 0.1
 
 
 def make_optimizer(model: CompressionModel, lr: float) -> torch.optim.Optimizer:
-    """Adam at the model's fraction of `lr`; parts that start near their goal (`started_near_goal`) take a quarter of that."""
-    lr *= model.lr_fraction
+    """Adam; parts of the model that start near their goal (`started_near_goal`) take a quarter of `lr`."""
     groups: dict[bool, list[Tensor]] = {True: [], False: []}
     for name, weight in model.named_parameters():
         if weight.requires_grad:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from balle_li.config import RELEASED, is_registered, model_path
+from balle_li.config import RELEASED, is_registered
+from balle_li.files import RELEASED_MODEL, named_path
 
 
 def located(place: str) -> Path:
@@ -12,11 +13,9 @@ def located(place: str) -> Path:
     Raises TrackingError: the registry has no such version. A path need not exist.
     """
     if place == RELEASED:
-        from balle_li.files import RELEASED_MODEL
-
         return RELEASED_MODEL
     if is_registered(place):
-        from balle_li.tracking import registry
+        from balle_li.tracking.registry import model_path
 
-        return registry.model_path(place)
-    return model_path(place)
+        return model_path(place)
+    return named_path(place)

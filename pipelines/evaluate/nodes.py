@@ -24,7 +24,7 @@ def evaluate(
     def fill(folder: Path) -> None:
         from balle_li.comparison.summary import write_summary
         from balle_li.evaluation.evaluate import evaluate
-        from balle_li.files import project_home, read_json
+        from balle_li.files import named_path, read_json
         from balle_li.tracking import run
         from pipelines.model_places import located
 
@@ -35,7 +35,6 @@ def evaluate(
             metrics = read_json(folder / "metrics.json")
             log.dataset("test pictures", curated, metrics["test_set"], "testing")
             for name, path in config.extra_sets.items():
-                place = project_home() / Path(path).expanduser()
-                log.dataset(name, place, metrics["sets"][name]["test_set"], "testing")
+                log.dataset(name, named_path(path), metrics["sets"][name]["test_set"], "testing")
 
     return fill

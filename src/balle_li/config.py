@@ -5,7 +5,6 @@ Defaults stand in params.yaml alone: a section here has none.
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from pydantic import (
@@ -22,7 +21,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from balle_li.errors import ConfigError, near
-from balle_li.files import project_home
+from balle_li.files import named_path
 from balle_li.registry import CODECS, METRICS, SOURCES, ModelConfig, Registry, metric_named
 
 HEADLINE_QUALITY = 50
@@ -288,11 +287,13 @@ class Parameters:
             f"register.metric is {self.register.metric}, but evaluate.metrics has only {', '.join(measured)}",
         )
         for name, path in self.evaluate.extra_sets.items():
-            folder = project_home() / Path(path).expanduser()
-            _require(folder.is_dir(), f"evaluate.extra_sets.{name}: {path} is not a folder; correct it, or take it out")
+            _require(
+                named_path(path).is_dir(),
+                f"evaluate.extra_sets.{name}: {path} is not a folder; correct it, or take it out",
+            )
         taken = {self.model.name, "jpeg", *self.evaluate.codecs}
         for place in self.evaluate.baselines:
-            known = place == RELEASED or is_registered(place) or (model_path(place) / "model.json").is_file()
+            known = place == RELEASED or is_registered(place) or (named_path(place) / "model.json").is_file()
             _require(
                 known,
                 f"evaluate.baselines: {place} is no model folder, without a model.json; correct it, or take it out",
@@ -301,11 +302,6 @@ class Parameters:
                 place not in taken,
                 f"evaluate.baselines: {place} is another curve's name; write the folder as ./{place}",
             )
-
-
-def model_path(place: str) -> Path:
-    """The folder or file of a model that is named by its path; a relative one starts at the checkout."""
-    return project_home() / Path(place).expanduser()
 
 
 def is_registered(place: str) -> bool:

@@ -32,6 +32,11 @@ def workspace() -> Path:
     return next((folder for folder in (here, *here.parents) if is_project(folder)), here)
 
 
+def named_path(text: str) -> Path:
+    """A path as params.yaml names it: `~` is the user's home, and a relative one starts at `project_home`. It need not exist."""
+    return project_home() / Path(text).expanduser()
+
+
 def is_project(folder: Path) -> bool:
     """Whether the folder's pyproject.toml has a section [tool.kedro]."""
     try:

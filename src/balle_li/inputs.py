@@ -14,7 +14,7 @@ import yaml
 
 from balle_li.config import RELEASED, Parameters, is_registered, read
 from balle_li.errors import BalleLiError, ConfigError, in_one_line
-from balle_li.files import files_below, project_home, workspace, write_json
+from balle_li.files import files_below, named_path, workspace, write_json
 
 FOLDER = Path("data/00_inputs")
 
@@ -48,7 +48,7 @@ def main() -> None:
     models = [place for place in parameters.evaluate.baselines if place != RELEASED and not is_registered(place)]
     sets = parameters.evaluate.extra_sets.values()
     for name, paths in (("pictures", own), ("extra_sets", sets), ("baselines", models)):
-        folders = {path: contents(project_home() / Path(path).expanduser()) for path in paths}
+        folders = {path: contents(named_path(path)) for path in paths}
         write_json(root / FOLDER / f"{name}.json", folders)
 
 

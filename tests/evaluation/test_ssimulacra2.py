@@ -91,11 +91,8 @@ def test_the_package_is_imported_when_it_measures() -> None:
 
 
 @pytest.fixture
-def stages(stages: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def stages(stages: Path, home: Path) -> Path:
     """With a model of every rate, and an MLflow of its own."""
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(stages)
     tiny_model_folder(stages / "model", name="balle-li-roi", N=4)
     return stages
 

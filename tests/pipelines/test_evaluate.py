@@ -4,21 +4,11 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-import pytest
 from evaluation.stages import CONFIG, make_stages
 from tiny_model import tiny_model_folder
 
 from balle_li.tracking import connection, run
 from pipelines.evaluate.nodes import evaluate
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def test_a_run_names_every_set_of_pictures_and_has_the_values_of_each(home: Path) -> None:

@@ -7,14 +7,6 @@ from pipelines.train.initial_weights import locate
 BALLE = {"name": "balle", "N": 8}
 
 
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
-
-
 def test_nothing_a_folder_and_a_file(home):
     (home / "kept").mkdir()
     (home / "kept" / "model.safetensors").touch()

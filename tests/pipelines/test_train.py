@@ -29,12 +29,8 @@ PARAMETERS = {
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    store = tmp_path / "patches"
+def home(home: Path) -> Path:
+    store = home / "patches"
     for split in ("train", "validation"):
         (store / split).mkdir(parents=True)
         np.save(store / split / shard_name(0), np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8))
@@ -45,7 +41,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), store / split / "index.parquet")
     splits = {"train": {"shards": [2]}, "validation": {"shards": [2]}}
     (store / "patches.json").write_text(json.dumps({"format": 1, "size": 16, "splits": splits}))
-    return tmp_path
+    return home
 
 
 def train(home: Path, **changes: object) -> None:

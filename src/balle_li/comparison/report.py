@@ -210,14 +210,16 @@ def _table(
     low: Sequence[str],
     grouped: tuple[str, Sequence[str]] | None = None,
 ) -> str:
-    """A table in HTML. columns: key of the rows and format by heading. The best of the columns `high` and `low` is marked.
+    """A table in HTML. The best of the columns `high` and `low` is marked.
+
+    columns: key of the rows and format by heading; `{}` is the format of text.
 
     grouped: a column whose lowest value is marked in each of the groups that follow, one a row.
     """
     import pandas as pd
 
     frame = pd.DataFrame({heading: [row.get(key) for row in rows] for heading, (key, _) in columns.items()})
-    frame = frame.astype({heading: float for heading, (key, _) in columns.items() if key not in ("kind", "warnings")})
+    frame = frame.astype({heading: float for heading, (_, form) in columns.items() if form != "{}"})
     frame.insert(0, "", [row.get("label") or data["runs"][row["run"]]["label"] for row in rows])
     if grouped is not None:
         frame.insert(list(frame).index(grouped[0]), "lmbda", list(grouped[1]))

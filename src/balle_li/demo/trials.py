@@ -25,6 +25,7 @@ from balle_li.errors import BalleLiError
 from balle_li.evaluation.codecs import codec as classical_codec
 from balle_li.evaluation.codecs import installed_codecs, round_trip
 from balle_li.evaluation.metrics import Pair, Psnr, ms_ssim, to_db
+from balle_li.evaluation.published import MS_SSIM, kind_of
 from balle_li.files import RELEASED_MODEL, read_json
 from balle_li.image_io import Picture, opened
 from balle_li.latents import Section
@@ -118,7 +119,7 @@ def released_models(beside: Path = RELEASED_MODEL) -> dict[str, Path]:
     """The folders of the models that ship with the package, `released_model*` beside the first, by what they are tuned for."""
     found = {}
     for description in sorted(beside.parent.glob("released_model*/model.json")):
-        tuned_for = "MS-SSIM" if read_json(description)["trained_for"]["ms_ssim_weight"] > 0 else "PSNR"
+        tuned_for = "MS-SSIM" if kind_of(read_json(description)["trained_for"]) == MS_SSIM else "PSNR"
         found[f"tuned for {tuned_for}"] = description.parent
     return found
 

@@ -16,7 +16,7 @@ from balle_li.data.manifest import ManifestRow, read_manifest
 from balle_li.errors import ConfigError, DatasetError, StageError
 from balle_li.evaluation.measurements import Reference
 from balle_li.evaluation.published import recognised
-from balle_li.files import project_home, sha256_file
+from balle_li.files import named_path, sha256_file
 from balle_li.image_io import read_picture, upright_size
 
 LONGEST_ID = 120
@@ -47,7 +47,7 @@ class PictureSet:
         opened are skipped, and a warning counts them. Raises ConfigError: the folder is missing or holds no pictures.
         """
         where = f"params.yaml: evaluate.extra_sets.{name}: {path}"
-        root = project_home() / Path(path).expanduser()
+        root = named_path(path)
         if not root.is_dir():
             raise ConfigError(f"{where} is not a folder; correct it, or take it out")
         suffixes = {*Image.registered_extensions(), ".heic", ".heif"}

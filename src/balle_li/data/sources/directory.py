@@ -13,7 +13,7 @@ from balle_li.data.labels import Labels, PictureLabels, coco, open_images, same,
 from balle_li.data.manifest import write_origins
 from balle_li.data.sources import copy_picture, register_source, write_tables
 from balle_li.errors import DatasetError
-from balle_li.files import files_below, printable, project_home, sha256_file
+from balle_li.files import files_below, named_path, printable, sha256_file
 from balle_li.progress import progress
 
 FORMATS: dict[str, ModuleType] = {"open-images": open_images, "coco": coco, "voc": voc, "yolo": yolo}
@@ -55,7 +55,7 @@ class Directory(DirectoryConfig):
         present = 0
         taken: set[Path] = set()
         for text in self.paths:
-            root = (project_home() / Path(text).expanduser()).resolve()
+            root = named_path(text).resolve()
             files = _list_files(root, text, skip=folder)
             pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
             if not pictures:

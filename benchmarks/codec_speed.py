@@ -29,7 +29,7 @@ from balle_li.codec.bitstream import Stream
 from balle_li.codec.codec import Codec, choose_device
 from balle_li.codec.model_folder import ModelFolder
 from balle_li.evaluation.metrics import ms_ssim
-from balle_li.files import RELEASED_MODEL
+from balle_li.files import released_model
 from balle_li.image_io import Picture
 
 OURS = "Balle-Li"
@@ -144,7 +144,9 @@ def main() -> None:
     import tempfile
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=RELEASED_MODEL, help="model folder; default: the one that ships")
+    parser.add_argument(
+        "--model", type=Path, default=released_model(), help="model folder; default: that of tune ms-ssim"
+    )
     parser.add_argument("--pictures", type=Path, default=PICTURES, help="folder of PNG pictures")
     parser.add_argument("--limit", type=int, default=24, help="how many pictures to take")
     parser.add_argument("--repeats", type=int, default=5)

@@ -3,10 +3,10 @@
 python benchmarks/kodak.py [--model FOLDER] [--pictures FOLDER] [--limit N] [--out FOLDER] [--baseline NAME=FOLDER …]
     [--effort N]
 
-Prints the points of the curves and a table of BD-rates in Markdown, and writes kodak.json and kodak.png to --out. The table
-says what each published model was trained for; those of another kind than ours come last, and are not in the picture. A
-baseline is further model folders; those of one NAME, each of one rate, make one curve. With --effort the model's curve is
-of that effort, and stands beside the one without.
+Prints the points of the curves and a table of BD-rates in Markdown, and writes kodak.json and, for each of our models, a
+picture to --out. A learned model is held against our model that was trained for the same, MSE or MS-SSIM. On
+pictures other than Kodak there are no published curves. A baseline is further model folders; those of one NAME, each of
+one rate, make one curve. With --effort the curves of our models are of that effort, and stand beside those without.
 """
 
 import argparse
@@ -34,8 +34,8 @@ from balle_li.evaluation.measurements import BASELINE, HEADLINE, Reference, meas
 from balle_li.evaluation.measurements import CLASSICAL as CLASSICAL_SORT
 from balle_li.evaluation.metrics import all_facts
 from balle_li.evaluation.published import KIND_TITLES, kind_of, kinds_differ, recognised
-from balle_li.files import RELEASED_MODEL, write_bytes, write_json
-from balle_li.image_io import read_picture
+from balle_li.files import TUNES, released_model, write_bytes, write_json
+from balle_li.image_io import pictures_in, read_picture
 from balle_li.progress import progress
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,13 +44,13 @@ CLASSICAL = ("jpeg", "webp", "jpeg-xl", "hevc", "avif")
 KODAK = 24
 METRICS = ("psnr", "ms_ssim")
 QUALITIES = tuple(range(0, 101, 10))
-OURS, WITHOUT_EFFORT = "balle-li-roi", "without effort"
+OURS = "balle-li-roi"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=RELEASED_MODEL, help="model folder; default: the one that ships")
-    parser.add_argument("--pictures", type=Path, default=PICTURES, help="PNG pictures")
+    parser.add_argument("--model", type=Path, help="model folder; default: those that ship, of both tunes")
+    parser.add_argument("--pictures", type=Path, default=PICTURES, help="folder of pictures")
     parser.add_argument("--limit", type=int, default=KODAK, help="how many, spread evenly over the folder")
     parser.add_argument("--out", type=Path, default=Path("."), help="where kodak.json and kodak.png go")
     parser.add_argument("--effort", type=int, default=0)
@@ -59,22 +59,24 @@ def main() -> None:
     baselines = [given.partition("=")[::2] for given in arguments.baseline]
     try:
         references = read_references(arguments.pictures, arguments.limit)
-        models = [Tested(OURS, arguments.model, arguments.effort)]
-        models += [Tested(name, Path(folder)) for name, folder in baselines]
+        ours = [Tested(OURS, arguments.model, arguments.effort)]
+        if arguments.model is None:
+            ours = [Tested(f"{OURS}, tune {tune}", released_model(tune), arguments.effort) for tune in TUNES]
+        models = [*ours, *(Tested(name, Path(folder)) for name, folder in baselines)]
         if arguments.effort:
-            models.append(Tested(WITHOUT_EFFORT, arguments.model))
+            models += [Tested(f"{model.name}, without effort", model.folder) for model in ours]
         curves = mean_curves(measure(references, models), all_facts(METRICS))
     except BalleLiError as error:
         sys.exit(f"Error: {error}")
     kinds = {model.name: kind_of(ModelFolder.load(model.folder).trained_for) for model in models}
-    report(curves, kinds, references, arguments.out)
+    report(curves, [model.name for model in ours], kinds, references, arguments.out)
 
 
 def read_references(pictures: Path, limit: int) -> list[Reference]:
-    """`limit` PNG pictures, spread evenly over the folder. Raises BalleLiError: there are none."""
-    paths = sorted(pictures.glob("*.png"))
+    """`limit` pictures, spread evenly over the folder. Raises BalleLiError: there are none."""
+    paths, _ = pictures_in(pictures)
     if not paths:
-        raise BalleLiError(f"{pictures} holds no PNG pictures; name the folder of the Kodak pictures")
+        raise BalleLiError(f"{pictures} holds no pictures; name the folder of the Kodak pictures")
     chosen = np.linspace(0, len(paths) - 1, min(limit, len(paths))).round().astype(int)
     return [Reference(paths[i].stem, np.asarray(read_picture(paths[i])), paths[i].stat().st_size) for i in chosen]
 
@@ -119,31 +121,47 @@ def through_a_file(
     return measure_decoded(reference, (model.name, setting, HEADLINE), decoded, path.stat().st_size, seconds, METRICS)
 
 
-def report(curves: dict[str, RdCurve], kinds: dict[str, str], references: list[Reference], out: Path) -> None:
-    """Print the tables; write kodak.json and kodak.png. kinds: what the models were trained for."""
+def report(
+    curves: dict[str, RdCurve], ours: Sequence[str], kinds: dict[str, str], references: list[Reference], out: Path
+) -> None:
+    """Print the tables; write kodak.json and the pictures. ours: names of our models. kinds: what models were trained for."""
     print_points(curves)
-    kind, pictures = kinds[OURS], len(references)
+    pictures = len(references)
     others = [
         Other(curve, codec_title(name), BASELINE if name in kinds else CLASSICAL_SORT, kinds.get(name))
         for name, curve in curves.items()
-        if name != OURS
+        if name not in ours
     ]
     others += published_references(recognised(pictures, (reference.pixels for reference in references)))
-    others.sort(key=lambda one: bool(kinds_differ(one.kind, kind)))
-    rates = {one.title: bd_rates(one.curve, curves[OURS]) for one in others}
-    print(f"\nBD-rates of {OURS}, trained for {KIND_TITLES[kind]}\n")
-    print("| against | trained for | at equal PSNR | at equal MS-SSIM |\n|---|---|---|---|")
+    others.sort(key=lambda one: one.kind or "")
+    rates = {
+        own: {one.title: bd_rates(one.curve, curves[own]) for one in others if not kinds_differ(one.kind, kinds[own])}
+        for own in ours
+    }
+    print(f"\nBD-rates by PSNR and by MS-SSIM, {pictures} pictures\n")
+    print(f"| against | {' | '.join(f'{own}, trained for {KIND_TITLES[kinds[own]]}' for own in ours)} |")
+    print("|---" * (1 + len(ours)) + "|")
     for one in others:
-        trained_for = KIND_TITLES[one.kind] if one.kind else "–"
-        print(f"| {one.title} | {trained_for} | {' | '.join(percent(rate) for rate in rates[one.title])} |")
+        cells = (", ".join(map(percent, rates[own].get(one.title, ()))) or "another kind" for own in ours)
+        print(f"| {one.title} | {' | '.join(cells)} |")
     records = [record for curve in curves.values() for record in curve.records()]
     write_json(out / "kodak.json", {"pictures": pictures, "kinds": kinds, "bd_rate": rates, "points": records})
-    titles = {one.curve.codec: one.title for one in others} | {OURS: "Balle-Li, one model"}
-    alike = [one for one in others if not kinds_differ(one.kind, kind)]
-    models = [curves[OURS], *(one.curve for one in alike if one.sort == BASELINE)]
-    grey = [one.curve for one in alike if one.sort != BASELINE]
-    notes = [f"Files, header and all; mean of {pictures} pictures. Balle-Li was trained for {KIND_TITLES[kind]}."]
-    plot_rd(models, grey, titles, all_facts(METRICS), "Kodak: one model, every rate", notes, out / "kodak.png")
+    for own in ours:
+        alike = [one for one in others if not kinds_differ(one.kind, kinds[own])]
+        titles = {one.curve.codec: one.title for one in others} | {own: "Balle-Li, one model"}
+        models = [curves[own], *(one.curve for one in alike if one.sort == BASELINE)]
+        grey = [one.curve for one in alike if one.sort != BASELINE]
+        note = (
+            f"Files, header and all; mean of {pictures} pictures. Balle-Li was trained for {KIND_TITLES[kinds[own]]}."
+        )
+        plot_rd(
+            models, grey, titles, all_facts(METRICS), "One model, every rate", [note], out / f"{file_name(own)}.png"
+        )
+
+
+def file_name(model: str) -> str:
+    """`kodak-psnr` of our model of that tune; `kodak` of another."""
+    return "-".join(["kodak", *model.split(", tune ")[1:]])
 
 
 def print_points(curves: dict[str, RdCurve]) -> None:

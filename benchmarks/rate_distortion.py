@@ -1,7 +1,7 @@
 """The models of the paper and ours, trained alike and measured on Kodak through real files.
 
 python benchmarks/rate_distortion.py PATCHES --out FOLDER [--models balle bmshj2018-hyperprior …] [--steps 8000]
-    [--lmbdas 0.0001 0.000375 0.0015] [--ms-ssim-weight 20000] [--lr 0.004] [--pictures FOLDER] [--limit N]
+    [--tune ms-ssim] [--lmbdas 0.001 0.00375 0.015] [--lr 0.004] [--pictures FOLDER] [--limit N]
 
 PATCHES is a patch store, such as data/03_patches. Every model gets the same patches, seed, steps and parameters, those of
 params.yaml but for those given here, and starts from scratch; boxes do not count. Models of one rate are trained
@@ -9,22 +9,22 @@ at each of --lmbdas, `balle-li-roi` once, at the middle one, and measured at sev
 --out, and an interrupted run resumes. Prints points, BD-rates and times and writes rate_distortion.json. One of CompressAI's
 models (`bmshj2018-hyperprior`) trains and codes by CompressAI's own classes.
 
-A large --ms-ssim-weight makes MS-SSIM the goal. With a small one a model may turn fewer bits into PSNR alone: published
-models trained for squared errors differ by 24 % of BD-rate by PSNR between factorized prior and hyperprior, by 4 % by MS-SSIM.
+With --tune psnr a model may turn fewer bits into PSNR alone: published models trained for squared errors differ by 24 % of
+BD-rate by PSNR between factorized prior and hyperprior, by 4 % by MS-SSIM.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import kodak
 import pandas as pd
 import yaml
 
 from balle_li.comparison.curves import RdCurve, mean_curves
-from balle_li.config import TrainConfig, read
+from balle_li.config import TrainConfig, Tune, read
 from balle_li.data.patch_store import PatchStore
 from balle_li.errors import BalleLiError
 from balle_li.evaluation.metrics import all_facts
@@ -43,8 +43,8 @@ def main() -> None:
     parser.add_argument("patches", type=Path, help="patch store")
     parser.add_argument("--out", type=Path, required=True, help="where the models and rate_distortion.json go")
     parser.add_argument("--models", nargs="+", default=["balle", "balle-li", kodak.OURS])
-    parser.add_argument("--lmbdas", nargs="+", type=float, default=[0.0001, 0.000375, 0.0015])
-    parser.add_argument("--ms-ssim-weight", type=float, default=20000.0, help="train.ms_ssim_weight of all models")
+    parser.add_argument("--lmbdas", nargs="+", type=float, default=[0.001, 0.00375, 0.015])
+    parser.add_argument("--tune", choices=get_args(Tune), default="ms-ssim", help="train.tune of all models")
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--lr", type=float, help="train.lr of all models; default: that of params.yaml")
     parser.add_argument("--crop", type=int, default=128, help="side of the training crops")
@@ -55,7 +55,7 @@ def main() -> None:
     arguments = parser.parse_args()
     parameters = yaml.safe_load((ROOT / "params.yaml").read_text())
     steps = arguments.steps
-    own = {"steps": steps, "crop": arguments.crop, "ms_ssim_weight": arguments.ms_ssim_weight}
+    own = {"steps": steps, "crop": arguments.crop, "tune": arguments.tune}
     parameters["train"] |= own | {"lmbda_box": 0.0, "init_from": None}
     if arguments.lr is not None:
         parameters["train"]["lr"] = arguments.lr
@@ -65,7 +65,7 @@ def main() -> None:
         PatchStore(arguments.patches, "train")
         for name in arguments.models:
             for lmbda in [middle] if name == kodak.OURS else arguments.lmbdas:
-                facts = (name, f"{lmbda:g}", f"{arguments.ms_ssim_weight:g}", arguments.crop, steps)
+                facts = (name, f"{lmbda:g}", arguments.tune, arguments.crop, steps)
                 rate = () if arguments.lr is None else (f"lr{arguments.lr:g}",)
                 folder = arguments.out / "-".join(map(str, facts + rate))
                 if not (folder / "model.json").is_file():
@@ -89,7 +89,7 @@ def main() -> None:
     points = [record for curve in curves.values() for record in curve.records()]
     figures = {
         "steps": steps,
-        "ms_ssim_weight": arguments.ms_ssim_weight,
+        "tune": arguments.tune,
         "pictures": len(references),
         "bd_rate": rates,
         "seconds": times,

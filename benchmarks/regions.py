@@ -27,7 +27,7 @@ from balle_li.boxes import Box
 from balle_li.codec.codec import Codec
 from balle_li.evaluation.metrics import Pair, Regions
 from balle_li.evaluation.metrics import measure as measure_figures
-from balle_li.files import RELEASED_MODEL, write_json
+from balle_li.files import released_model, write_json
 from balle_li.image_io import read_picture
 from balle_li.progress import progress
 
@@ -38,7 +38,9 @@ MOST_LOST_OUTSIDE = 1.0  # dB
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=RELEASED_MODEL, help="model folder; default: the one that ships")
+    parser.add_argument(
+        "--model", type=Path, default=released_model(), help="model folder; default: that of tune ms-ssim"
+    )
     parser.add_argument("--photos", type=Path, default=ROOT.parent / "shared" / "labelled-photos")
     parser.add_argument("--limit", type=int, default=100, help="how many pictures at most")
     parser.add_argument("--quality", type=float, default=50)

@@ -141,7 +141,8 @@ def train_config(arguments: argparse.Namespace) -> TrainConfig:
         "schedule": "constant",
         "warmup": 0.0,
         "lmbda_box": 0.0,
-        "ms_ssim_weight": 0.0,
+        "tune": "psnr",
+        "optimizer": "adam",
         "init_from": None,
     }
     return read(TrainConfig, settings | shape | plain | {"validate_every": 10**9}, "train")
@@ -317,7 +318,7 @@ def parts_of_a_step(setting: Setting) -> dict[str, float]:
     model = build(setting.model).to(device)
     model.to(memory_format=model.memory_format)
     module = TrainingStep(model, RateDistortionLoss(LMBDA, 0.0))
-    optimizer = make_optimizer(model, config.highest_lr)
+    optimizer = make_optimizer(model, config.optimizer, config.highest_lr)
     bf16 = precision_of(config) == "bf16"
     entropy = timed_forward(model.latent_codec, device)
     times: dict[str, list[float]] = {

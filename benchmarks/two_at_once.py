@@ -93,7 +93,7 @@ def work(options: argparse.Namespace) -> None:
 
     model = build(ModelConfig(options.model, {"N": options.N}))
     step = TrainingStep(model, RateDistortionLoss(0.01, 0.0, 0.0))
-    optimizer = make_optimizer(model, 1e-4)
+    optimizer = make_optimizer(model, "adam", 1e-4)
     images = torch.randint(256, (options.batch, options.crop, options.crop, 3), dtype=torch.uint8)
     side = options.crop // model.downsampling
     r = torch.zeros(options.batch, 1, side, side) if model.latent_codec.variable_rate else None

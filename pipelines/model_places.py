@@ -3,17 +3,17 @@
 from pathlib import Path
 
 from balle_li.config import RELEASED, is_registered
-from balle_li.files import RELEASED_MODEL, named_path
+from balle_li.files import named_path, released_model
 
 
-def located(place: str) -> Path:
-    """The folder or file that `place` names: `released`, models:/balle-li/3, models:/balle-li@champion, or a path, of which
-    a relative one starts at the checkout.
+def located(place: str, tune: str) -> Path:
+    """The folder or file that `place` names: `released`, the one of that `tune`; models:/balle-li/3, models:/balle-li@champion;
+    or a path, of which a relative one starts at the checkout.
 
     Raises TrackingError: the registry has no such version. A path need not exist.
     """
     if place == RELEASED:
-        return RELEASED_MODEL
+        return released_model(tune)
     if is_registered(place):
         from balle_li.tracking.registry import model_path
 

@@ -91,8 +91,25 @@ def test_codec_speed(pictures: Path) -> None:
 
 
 def test_kodak(pictures: Path, tmp_path: Path) -> None:
-    assert "BD-rate" in run("kodak.py", "--pictures", pictures, "--limit", "1", "--out", tmp_path)
-    assert (tmp_path / "kodak.png").is_file()
+    printed = run("kodak.py", "--pictures", pictures, "--limit", "1", "--out", tmp_path)
+    header = "| against | balle-li-roi, tune ms-ssim, trained for MS-SSIM | balle-li-roi, tune psnr, trained for MSE |"
+    assert header in printed and re.search(r"^\| JPEG \| \S+ %, \S+ % \| \S+ %, \S+ % \|$", printed, re.MULTILINE)
+    assert (tmp_path / "kodak-psnr.png").is_file() and (tmp_path / "kodak-ms-ssim.png").is_file()
+    other = tiny_model_folder(tmp_path / "other")
+    printed = run(
+        "kodak.py",
+        "--model",
+        other,
+        "--pictures",
+        pictures,
+        "--limit",
+        "1",
+        "--out",
+        tmp_path,
+        "--baseline",
+        f"b={other}",
+    )
+    assert "| against | balle-li-roi, trained for MSE |" in printed and (tmp_path / "kodak.png").is_file()
 
 
 def test_classical(pictures: Path) -> None:

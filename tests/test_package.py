@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from PIL import Image
 from small_project import ROOT
 
-MEGABYTES = 150
+MEGABYTES = 160
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
 
 

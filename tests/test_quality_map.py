@@ -18,8 +18,8 @@ from balle_li.quality_map import (
 
 
 def test_quality_spans_r():
-    assert [quality_to_r(quality) for quality in (0, 50, 75, 100)] == [-1.75, 0.0, 0.875, 1.75]
-    assert [r_to_quality(r) for r in (-1.75, 0.875, 2.0)] == [0.0, 75.0, pytest.approx(107.1, abs=0.1)]
+    assert [quality_to_r(quality) for quality in (0, 50, 75, 100)] == [-2.0, 0.0, 1.0, 2.0]
+    assert [r_to_quality(r) for r in (-2.0, 1.0, 2.5)] == [0.0, 75.0, 112.5]
 
 
 @pytest.mark.parametrize("quality", [-1, 100.5, float("nan")])
@@ -52,7 +52,7 @@ def test_boxes_are_the_pictures_and_not_the_padded_grids():
     np.testing.assert_allclose(grid, [[1.0, 0.25, 0.0]], atol=1e-6)
 
 
-@pytest.mark.parametrize("level", [-16, 0, 16])
+@pytest.mark.parametrize("level", [-LIMIT, 0, LIMIT])
 def test_an_even_picture_takes_one_byte(level):
     levels = np.full((5, 7), level, np.int8)
     packed = pack_levels(levels)
@@ -61,7 +61,7 @@ def test_an_even_picture_takes_one_byte(level):
 
 
 def test_any_levels_come_back():
-    levels = np.random.default_rng(0).integers(-16, 17, (9, 4)).astype(np.int8)
+    levels = np.random.default_rng(0).integers(-LIMIT, LIMIT + 1, (9, 4)).astype(np.int8)
     assert np.array_equal(unpack_levels(pack_levels(levels), 9, 4), levels)
 
 
@@ -69,7 +69,7 @@ def test_any_levels_come_back():
     "section",
     [
         b"",
-        b"\x11",
+        b"\x15",
         b"\x80",
         b"not deflated",
         zlib.compress(bytes(34)),

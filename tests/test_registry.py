@@ -97,9 +97,9 @@ def test_hyperparameters_that_do_not_fit_are_said_in_one_line(arguments, message
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("levels", [-1, 9])
+@pytest.mark.parametrize("levels", [0, 9])
 def test_levels_that_no_order_has_are_refused(levels):
-    with pytest.raises(ConfigError, match=f"model.levels is {levels}, must be between 0 and 8"):
+    with pytest.raises(ConfigError, match=f"model.levels is {levels}, must be between 1 and 8"):
         ModelConfig("balle-li-roi", {"N": 8, "levels": levels})
 
 

@@ -1,40 +1,49 @@
 """The weights that ship: whole, small, a start for training, and better than JPEG."""
 
 import io
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+import yaml
 from PIL import Image
 
 from balle_li.codec.codec import Codec
 from balle_li.codec.model_folder import ModelFolder
-from balle_li.evaluation.metrics import ms_ssim
-from balle_li.files import RELEASED_MODEL
+from balle_li.evaluation.metrics import Pair, Psnr, ms_ssim
+from balle_li.files import RELEASED_MODELS, TUNES, released_model
 from balle_li.models.base import build
 from balle_li.registry import ModelConfig
 from balle_li.training.checkpoint import load_weights, weights_file
 
-FINGERPRINT = "06437e293aba8ad0"  # streams name the weights that made them by this
+ROOT = Path(__file__).resolve().parents[1]
+# Streams name the weights that made them by this.
+FINGERPRINTS = {"ms-ssim": "06a6f68d1555003d", "psnr": "381fcf0c35de1e5b"}
+every_tune = pytest.mark.parametrize("tune", TUNES)
 
 
 def test_they_are_small_and_have_a_card_that_names_their_data():
-    sizes = [path.stat().st_size for path in RELEASED_MODEL.iterdir()]
-    assert len(sizes) == 3 and max(sizes) < 16e6
-    card = (RELEASED_MODEL / "MODEL_CARD.md").read_text()
+    assert sorted(path.name for path in RELEASED_MODELS.iterdir()) == ["MODEL_CARD.md", *TUNES]
+    sizes = [path.stat().st_size for tune in TUNES for path in released_model(tune).iterdir()]
+    assert len(sizes) == 4 and max(sizes) < 16e6
+    card = (RELEASED_MODELS / "MODEL_CARD.md").read_text()
     assert "CC BY-SA 4.0" in card and "## Limits" in card
 
 
-def test_training_starts_from_them():
+@every_tune
+def test_training_starts_from_them(tune):
     section = {"name": "balle-li-roi", "N": 64}
-    model, folder = build(ModelConfig.of(section)), ModelFolder.load(RELEASED_MODEL)
-    load_weights(model, weights_file(RELEASED_MODEL))
+    model, folder = build(ModelConfig.of(section)), ModelFolder.load(released_model(tune))
+    load_weights(model, weights_file(released_model(tune)))
     weights = folder.model.state_dict()
     assert all(torch.equal(weight, weights[name]) for name, weight in model.state_dict().items())
 
 
-def test_they_are_what_the_fingerprint_says(tmp_path):
-    folder = ModelFolder.load(RELEASED_MODEL)
-    assert folder.fingerprint.hex() == FINGERPRINT
+@every_tune
+def test_they_are_what_the_fingerprint_says(tune, tmp_path):
+    folder = ModelFolder.load(released_model(tune))
+    assert folder.fingerprint.hex() == FINGERPRINTS[tune]
     folder.save(tmp_path)
     again = ModelFolder.load(tmp_path)
     assert again.fingerprint == folder.fingerprint
@@ -44,13 +53,45 @@ def test_they_are_what_the_fingerprint_says(tmp_path):
     assert ModelFolder.of(again.model, again.tables, again.trained_for, {}).fingerprint != folder.fingerprint
 
 
-def test_they_beat_jpeg(shared):
-    codec = Codec.load(RELEASED_MODEL, "cpu")
-    for name in ("kodim05.png", "kodim20.png"):
-        with Image.open(shared / "kodak" / name) as image:
-            picture = image.convert("RGB")
-        data, jpeg = codec.compress(picture, quality=60), io.BytesIO()
-        picture.save(jpeg, "JPEG", quality=32)
-        pixels, decoded = np.asarray(picture), np.asarray(codec.decompress(data))
-        assert len(data) < 0.7 * len(jpeg.getvalue())
-        assert ms_ssim(pixels, decoded) > ms_ssim(pixels, np.asarray(Image.open(jpeg)))
+def test_params_yaml_trains_for_what_they_were_trained_for():
+    parameters = yaml.safe_load((ROOT / "params.yaml").read_text())
+    asked = {"lmbda": parameters["lmbda"], "ms_ssim_weight": parameters["train"]["ms_ssim_weight"]}
+    assert ModelFolder.load(released_model("ms-ssim")).trained_for == asked
+    assert ModelFolder.load(released_model("psnr")).trained_for == asked | {"ms_ssim_weight": 0}
+
+
+def coded(shared, tune, name, **options):
+    """The pixels of a Kodak picture, those that the codec makes of it, and the number of bytes between them."""
+    with Image.open(shared / "kodak" / name) as image:
+        picture = image.convert("RGB")
+    codec = Codec.load(device="cpu", tune=tune)
+    data = codec.compress(picture, **options)
+    return np.asarray(picture), np.asarray(codec.decompress(data)), len(data)
+
+
+@every_tune
+@pytest.mark.parametrize("name", ["kodim05.png", "kodim20.png"])
+def test_they_beat_jpeg(shared, tune, name):
+    pixels, decoded, size = coded(shared, tune, name, quality=60)
+    jpegs = {}
+    for quality in range(5, 96, 5):
+        Image.fromarray(pixels).save(file := io.BytesIO(), "JPEG", quality=quality)
+        jpegs[len(file.getvalue())] = np.asarray(Image.open(file))
+    # The smallest JPEG that is no smaller than 1.4 times ours.
+    jpeg = jpegs[min(length for length in jpegs if length >= 1.4 * size)]
+    assert quality_of(tune, pixels, decoded) > quality_of(tune, pixels, jpeg)
+
+
+def quality_of(tune, pixels, decoded):
+    return ms_ssim(pixels, decoded) if tune == "ms-ssim" else Psnr().measure(Pair(pixels, decoded))
+
+
+@every_tune
+def test_smooth_pictures_take_few_bits(tune):
+    codec = Codec.load(device="cpu", tune=tune)
+    row, column = np.mgrid[:512, :768] / np.array([512, 768])[:, None, None]
+    ramp = 40 + 170 * (0.3 * row + 0.7 * column)
+    grey = Image.new("RGB", (768, 512), (119, 119, 119))
+    gradient = Image.fromarray(np.stack((ramp, 0.9 * ramp + 10, 0.7 * ramp + 40), axis=2).round().astype(np.uint8))
+    for picture, most in ((grey, 0.013), (gradient, 0.013)):
+        assert 8 * len(codec.compress(picture)) / (768 * 512) <= most

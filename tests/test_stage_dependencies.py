@@ -35,8 +35,10 @@ FOUND_BY_NAME = {
 
 FILES = {
     "pipelines.model_places": (
-        "src/balle_li/released_model/model.json",
-        "src/balle_li/released_model/model.safetensors",
+        "src/balle_li/released_model/ms-ssim/model.json",
+        "src/balle_li/released_model/ms-ssim/model.safetensors",
+        "src/balle_li/released_model/psnr/model.json",
+        "src/balle_li/released_model/psnr/model.safetensors",
     ),
     "balle_li.evaluation.published": ("src/balle_li/evaluation/published/kodak.json",),
 }

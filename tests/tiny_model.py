@@ -11,6 +11,7 @@ from balle_li.codec.model_folder import ModelFolder
 from balle_li.latents.conditional import ConditionalLatents
 from balle_li.latents.entropy_coder import table_tensors
 from balle_li.latents.gaussian import SCALES
+from balle_li.latents.hyper_latent import CLASSES
 from balle_li.latents.integer_network import FRACTION, integer_tensors
 from balle_li.models.balle_li import BalleLi, ImportanceMask
 from balle_li.models.base import build
@@ -38,7 +39,7 @@ def tiny_model(name: str = "balle", N: int = 8, seed: int = 0, **arguments: Any)
     if isinstance(latents, ConditionalLatents):
         _make_varied(latents)
         tables = integer_tensors("h_s", latents.h_s) | integer_tensors("h_c", latents.h_c)
-        tables |= short_tables("y", SCALES) | short_tables("z", latents.prior.channels)
+        tables |= short_tables("y", SCALES) | short_tables("z", CLASSES * latents.prior.channels)
         tables["z.median"] = (FRACTION * _medians(latents.prior.channels, seed)).round() / FRACTION
         tables["decoder_gain"] = latents.decoder_gain.detach().clone()
     else:
@@ -57,7 +58,7 @@ def _make_varied(latents: ConditionalLatents) -> None:
     # Before training, z hardly leaves 0, all indices are alike and the context says next to nothing.
     _reload(latents.h_a[-1], scale=8.0)
     _reload(latents.h_s[-1], scale=1.0, index=torch.linspace(-2.0, 40.0, M))
-    _reload(latents.h_c[-1], scale=200.0, largest=1.0 if latents.levels else torch.inf)
+    _reload(latents.h_c[-1], scale=200.0, largest=1.0)
 
 
 def _reload(layer: nn.Module, scale: float, index: Tensor | None = None, largest: float = torch.inf) -> None:

@@ -12,6 +12,7 @@ def evaluate(
     model: Path,
     mlflow_run: dict[str, str],
     evaluate: dict[str, Any],
+    tune: str,
     class_weights: dict[str, float],
     compute: dict[str, Any],
     parameters: dict[str, Any],
@@ -28,7 +29,7 @@ def evaluate(
         from balle_li.tracking import run
         from pipelines.model_places import located
 
-        others = {place: located(place) for place in config.baselines}
+        others = {place: located(place, tune) for place in config.baselines}
         with run.attached(mlflow_run["run_id"], parameters, run.origin_tags(), "evaluate") as log:
             evaluate(raw, curated, model, others, config, class_weights, compute_config, folder)
             write_summary(folder, log)

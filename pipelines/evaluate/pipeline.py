@@ -6,6 +6,6 @@ from pipelines.evaluate import nodes
 
 
 def create_pipeline() -> Pipeline:
-    settings = ["params:evaluate", "params:class_weights", "params:compute", "parameters"]
+    settings = ["params:evaluate", "params:train.tune", "params:class_weights", "params:compute", "parameters"]
     inputs = ["raw", "curated", "model", "mlflow_run", *settings]
     return pipeline([node(nodes.evaluate, inputs, "evaluation", name="evaluate")])

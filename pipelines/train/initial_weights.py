@@ -10,26 +10,27 @@ from pipelines.model_places import located
 logger = logging.getLogger(__name__)
 
 
-def locate(init_from: str | None, model: Mapping[str, Any]) -> str | None:
+def locate(init_from: str | None, model: Mapping[str, Any], tune: str) -> str | None:
     """A model folder or a file of training weights on this machine, for what `init_from` names; None for none.
 
     `zoo` stays as it is: the weights that the model's authors published, which the model itself fetches.
 
-    `released` are the weights that ship with the package, if they are of this `model`, its name and hyperparameters; else
-    a training starts from scratch. What else it may be, `located` says.
+    `released` are the weights of that `tune` that ship with the package, if they are of this `model`, its name and
+    hyperparameters; else a training starts from scratch. What else it may be, `located` says.
 
     Raises TrackingError: the registry has no such version. Raises TrainingError: nothing is there.
     """
     if init_from in (None, ZOO):
         return init_from
     if init_from == RELEASED:
-        from balle_li.files import RELEASED_MODEL, read_json
+        from balle_li.files import read_json, released_model
 
-        if read_json(RELEASED_MODEL / "model.json")["model"] == model:
-            return str(RELEASED_MODEL)
+        folder = released_model(tune)
+        if read_json(folder / "model.json")["model"] == model:
+            return str(folder)
         logger.info("no released weights are of %s: training starts from scratch", dict(model))
         return None
-    path = located(init_from)
+    path = located(init_from, tune)
     if not is_registered(init_from) and not path.exists():
         from balle_li.errors import TrainingError
 

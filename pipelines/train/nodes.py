@@ -100,7 +100,7 @@ def _task(
 
     model_config = ModelConfig.of(model)
     start = train.get("init_from")
-    located = {**train, "init_from": initial_weights.locate(start, model_config.facts())}
+    located = {**train, "init_from": initial_weights.locate(start, model_config.facts(), train["tune"])}
     train_config = read(TrainConfig, located, "train")
     return Task(patch_store, model_config, train_config, lmbda, class_weights, seed)
 

@@ -33,6 +33,8 @@ TEST_SET = "test"
 SPLITS = ("train", "validation", "test")
 
 ScheduleName = Literal["one-cycle", "step", "constant"]
+OptimizerName = Literal["soap", "adam"]
+Tune = Literal["psnr", "ms-ssim"]
 Device = Literal["auto", "cpu", "gpu"]
 
 Section = TypeVar("Section")
@@ -176,13 +178,15 @@ class TrainConfig:
     batch_size: Count  # of all processes together
     crop: Annotated[Int, Field(ge=16)]  # side of the square cut from each patch at every step
     smooth_fraction: Fraction  # of the crops that are a small part of a patch, enlarged: blurred and flat pictures
-    lr: Annotated[Float, Field(gt=0, lt=1)]  # Adam's learning rate, at its highest; the transforms take a quarter of it
+    optimizer: OptimizerName
+    lr: Annotated[Float, Field(gt=0, lt=1)]  # the learning rate at its highest; the transforms take a quarter of it
     lr_from_weights: Annotated[Float, Field(gt=0, lt=1)]  # in its place when the training starts from weights
     schedule: ScheduleName
     warmup: Annotated[Float, Field(ge=0, lt=1)]  # fraction of the steps in which the learning rate rises
     clip: NotNegative  # largest norm of the gradient; 0 turns clipping off
     lmbda_box: NotNegative  # weight of the squared error inside boxes, added to the cost
-    ms_ssim_weight: NotNegative  # weight of the MS-SSIM loss, in units of lmbda
+    tune: Tune  # what the loss measures: squared errors alone, or the MS-SSIM loss first
+    ms_ssim_weight: Positive  # of the MS-SSIM loss where `tune` asks for it, in units of lmbda
     device: Device
     precision: Literal["auto", "fp32", "bf16"]
     compile: Flag  # let torch.compile fuse the model and its loss
@@ -197,6 +201,11 @@ class TrainConfig:
     def noise_steps(self) -> int:
         """The first so many steps use the additive-noise proxy; none where training starts from weights, which know rounding."""
         return int(self.noise_fraction * self.steps) if self.init_from is None else 0
+
+    @property
+    def loss_ms_ssim_weight(self) -> float:
+        """The weight of the MS-SSIM loss in this training, 0 for none."""
+        return self.ms_ssim_weight if self.tune == "ms-ssim" else 0.0
 
     @property
     def highest_lr(self) -> float:

@@ -13,8 +13,17 @@ from typing import Any
 
 from balle_li.errors import BalleLiError, BitstreamError
 
-RELEASED_MODEL = Path(__file__).with_name("released_model")
-"""The model folder, with a model card, of the weights that ship with the package: a `balle-li-roi`."""
+RELEASED_MODELS = Path(__file__).with_name("released_model")
+"""The weights that ship with the package, a `balle-li-roi` for each tune: model folders, with a model card."""
+TUNES = ("ms-ssim", "psnr")
+"""What a model may be tuned for; the first is the default."""
+
+
+def released_model(tune: str | None = None) -> Path:
+    """The model folder of the weights that ship, of one of TUNES. Raises BalleLiError: there is no such tune."""
+    if tune is not None and tune not in TUNES:
+        raise BalleLiError(f"tune is {tune!r}, must be {' or '.join(TUNES)}")
+    return RELEASED_MODELS / (tune or TUNES[0])
 
 
 def project_home() -> Path:

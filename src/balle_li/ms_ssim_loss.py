@@ -1,12 +1,22 @@
-"""The MS-SSIM loss: squared errors against the contrast of what is around them, on four scales."""
+"""The MS-SSIM loss: squared errors against the contrast of what is around them, on five scales."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
-# Of the scales ½, ¼, ⅛ and 1/16, by Wang, Simoncelli & Bovik (2003), who give 0.0448 to the finest one, left out here.
-_SCALE_WEIGHTS = (0.2856, 0.3001, 0.2363, 0.1333)
+# Of the scales 1, ½, ¼, ⅛ and 1/16, by Wang, Simoncelli & Bovik (2003).
+_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _WINDOW = 7
 _STABLE = 0.03**2  # C₂ of SSIM (Wang et al. 2004) for pixels in [0, 1]
+_SQUARED_WEIGHT = 0.1
+
+
+def squared_weight(ms_ssim_weight: float) -> float:
+    """What squared errors count in a loss: 1 alone, 0.1 beside the MS-SSIM loss.
+
+    The tenth keeps colours and brightness, which MS-SSIM hardly sees, and lets one lmbda give about the same rate with both
+    losses.
+    """
+    return _SQUARED_WEIGHT if ms_ssim_weight > 0 else 1.0
 
 
 def ms_ssim_loss(x: Tensor, x_hat: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -21,12 +31,13 @@ def ms_ssim_loss(x: Tensor, x_hat: Tensor, weights: Tensor | None = None) -> Ten
     """
     x, x_hat = x.contiguous(), x_hat.float().contiguous()
     total = x.new_zeros(len(x))
-    for weight in _SCALE_WEIGHTS:
-        x, x_hat = F.avg_pool2d(x, 2), F.avg_pool2d(x_hat, 2)
+    for scale, weight in enumerate(_SCALE_WEIGHTS):
+        if scale > 0:
+            x, x_hat = F.avg_pool2d(x, 2), F.avg_pool2d(x_hat, 2)
+            weights = None if weights is None else F.avg_pool2d(weights, 2)
         contrast = _variance(x) + _variance(x_hat) + _STABLE
         error = _around((x_hat - x).square()) / contrast
         if weights is not None:
-            weights = F.avg_pool2d(weights, 2)
             error = error * _around(weights)
         total = total + weight / sum(_SCALE_WEIGHTS) * error.flatten(1).mean(dim=1)
     return total

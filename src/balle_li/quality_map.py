@@ -16,8 +16,8 @@ from balle_li.errors import BalleLiError, BitstreamError
 from balle_li.files import inflate
 
 STEPS = 8
-LIMIT = 16  # levels: r lies in [-2, 2]
-QUALITY_SPAN = 1.75  # r of quality 100, and -r of quality 0
+LIMIT = 20  # levels: r lies in [-2.5, 2.5]
+QUALITY_SPAN = 2.0  # r of quality 100, and -r of quality 0
 BOX_GAIN = 1.0  # how far a box of weight 1 raises r
 
 Levels = NDArray[np.int8]

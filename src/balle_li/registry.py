@@ -18,7 +18,7 @@ from typing import Any, TypeVar, get_type_hints
 from balle_li.errors import ConfigError, near
 
 MAX_CHANNELS = 1024
-_BOUNDS = {"N": (1, MAX_CHANNELS), "levels": (0, 8)}
+_BOUNDS = {"N": (1, MAX_CHANNELS), "levels": (1, 8)}
 """The least and the greatest value of hyperparameters that several models have."""
 DECIBELS = "_db"
 """Ends the name of a similarity's column in decibels, over which its curves are drawn."""

@@ -155,7 +155,7 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path, edit, words):
         (lambda t: t["tables.h_s.0.weight"].add_(2**28), "2^53"),
         (lambda t: t["tables.h_c.0.shift"].fill_(25), "shift must be a whole number from 0 to 24"),
         (dropped("tables.decoder_gain"), "tables.decoder_gain"),
-        (cut("tables.decoder_gain"), "tables.decoder_gain must be float32 (24,)"),
+        (cut("tables.decoder_gain"), "tables.decoder_gain must be float32 (32,)"),
         (dropped("tables.z.length"), "tables.z.length is missing"),
         (cut("tables.z.median"), "tables.z.median"),
         (cut("latent_codec.encoder_gain"), "encoder_gain"),

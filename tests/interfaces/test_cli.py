@@ -122,10 +122,10 @@ def test_a_decoder_that_fails_in_its_own_way_costs_one_picture(folder, run, monk
 def test_whatever_fails_costs_one_picture(folder, run, monkeypatch):
     compress = Codec.compress
 
-    def fail(self, picture, options):
+    def fail(self, picture, options, **more):
         if np.array_equal(picture.rgb, np.asarray(globals()["picture"](1))):
             raise RuntimeError("an error\nof torch")
-        return compress(self, picture, options)
+        return compress(self, picture, options, **more)
 
     monkeypatch.setattr(Codec, "compress", fail)
     code, _, errors = run("compress", "photos", "out")
@@ -334,13 +334,31 @@ def test_quality_size_and_regions(folder, run, variable):
         (["--target-bpp", 1.0], {"target_bpp": 1.0}),
         (["--boxes", "4,3,20,15"], {"boxes": [Box(0.1, 0.1, 0.5, 0.5)]}),
         (["--boxes", "4,3,20,15,1.5"], {"boxes": [Box(0.1, 0.1, 0.5, 0.5, weight=1.5)]}),
-        (["--effort", 1], {"effort": 1}),
+        (["--effort", 1, "--quiet"], {"effort": 1}),
     ):
         assert run("compress", "photos/a.png", "a.bli", "--force", *arguments) == (0, b"", "")
         assert (folder / "a.bli").read_bytes() == variable.compress(image, **options)
     Image.new("L", (4, 3), 192).save(folder / "map.png")
     assert run("compress", "photos/a.png", "a.bli", "--force", "--quality-map", "map.png")[0] == 0
     assert (folder / "a.bli").read_bytes() == variable.compress(image, quality_map=np.ones((1, 1)))
+
+
+def test_an_effort_shows_progress(folder, run, variable):
+    status, _, said = run("compress", "photos/a.png", "a.bli", "--effort", 1)
+    assert status == 0 and said.startswith("Compressing: 100/100 % in ")
+
+
+def test_a_tune_chooses_among_the_models_that_ship(folder, run, monkeypatch):
+    made = {}
+    for tune in ("psnr", "ms-ssim"):
+        assert run("compress", "photos/a.png", f"{tune}.bli", "--tune", tune)[0] == 0
+        made[tune] = json.loads(run("info", f"{tune}.bli", "--json")[1])["model"]
+        assert made[tune] == Codec.load(tune=tune).fingerprint.hex()
+        assert run("decompress", f"{tune}.bli", f"{tune}.png")[0] == 0
+    assert made["psnr"] != made["ms-ssim"]
+    assert "tune is 'vmaf', must be ms-ssim or psnr" in run("compress", "photos/a.png", "--tune", "vmaf")[2]
+    refused = run("compress", "photos/a.png", "--tune", "psnr", "--model", str(folder / "roi"))
+    assert refused[0] == 1 and "give a model or a tune, not both" in refused[2]
 
 
 def test_info_shows_the_quality(folder, run, variable):

@@ -8,8 +8,8 @@ from PIL import Image
 from tiny_model import tiny_model, tiny_model_folder
 
 from balle_li.codec.codec import Codec
-from balle_li.errors import BitstreamError
-from balle_li.files import RELEASED_MODEL
+from balle_li.errors import BalleLiError, BitstreamError
+from balle_li.files import TUNES, released_model
 from balle_li.interfaces import decoding_codec, default_codec, model_folder
 
 
@@ -23,23 +23,44 @@ def empty_project(tmp_path, monkeypatch):
 
 
 def test_the_name_comes_before_the_variable_and_that_before_the_model_that_ships(monkeypatch):
-    assert model_folder() == RELEASED_MODEL
+    assert model_folder() == released_model()
     monkeypatch.setenv("BALLE_LI_MODEL", "elsewhere")
     assert model_folder() == Path("elsewhere")
     assert model_folder("named") == Path("named")
 
 
+def test_a_tune_names_a_model_that_ships(monkeypatch):
+    monkeypatch.setenv("BALLE_LI_MODEL", "elsewhere")
+    assert [model_folder(tune=tune) for tune in TUNES] == [released_model(), released_model("psnr")]
+    with pytest.raises(BalleLiError, match="tune is 'ssim', must be ms-ssim or psnr"):
+        model_folder(tune="ssim")
+    with pytest.raises(BalleLiError, match="give a model or a tune, not both"):
+        model_folder("named", "psnr")
+    with pytest.raises(BalleLiError, match="give a model folder or a tune"):
+        Codec.load("named", tune="psnr")
+
+
+def test_streams_of_both_tunes_decode_without_a_name():
+    picture = Image.effect_noise((40, 40), 50).convert("RGB")
+    for tune in TUNES:
+        codec = Codec.load(tune=tune)
+        assert codec.tune == tune
+        assert decoding_codec(codec.compress(picture)).fingerprint == codec.fingerprint
+
+
 def test_a_stream_finds_the_model_that_made_it(tmp_path):
     picture = Image.new("RGB", (20, 20))
     trained = Codec(tiny_model(), torch.device("cpu"))
-    by_default, by_trained = Codec.load(RELEASED_MODEL).compress(picture), trained.compress(picture)
-    with pytest.raises(BitstreamError, match=r"made by model .* not by balle-li-roi \w+; name its folder"):
+    by_default, by_trained = Codec.load(released_model()).compress(picture), trained.compress(picture)
+    with pytest.raises(
+        BitstreamError, match=r"made by model .* not by balle-li-roi \w+ or balle-li-roi \w+; name its folder"
+    ):
         decoding_codec(by_trained)
     tiny_model_folder(tmp_path / "data" / "04_models" / "model")
     assert decoding_codec(by_trained).fingerprint == trained.fingerprint
-    assert decoding_codec(by_default).fingerprint == Codec.load(RELEASED_MODEL).fingerprint
+    assert decoding_codec(by_default).fingerprint == Codec.load(released_model()).fingerprint
     other = Codec(tiny_model(seed=5), torch.device("cpu")).compress(picture)
-    with pytest.raises(BitstreamError, match=r"not by balle-li-roi .* or balle "):
+    with pytest.raises(BitstreamError, match=r"not by balle-li-roi \w+ or balle \w+ or balle-li-roi "):
         decoding_codec(other)
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import balle_li  # noqa: F401  registers the Pillow plugin
 from balle_li.codec.codec import Codec
-from balle_li.files import RELEASED_MODEL
+from balle_li.files import released_model
 from balle_li.interfaces.cli import app
 
 
@@ -22,15 +22,15 @@ def test_every_way_gives_the_same_bytes_and_pixels(shared: Path, tmp_path: Path,
         ["compress", *map(str, pictures), str(streams) + "/"],
         ["decompress", str(streams), str(back)],
     ):
-        done = CliRunner().invoke(app, [*command, "--model", str(RELEASED_MODEL)])
+        done = CliRunner().invoke(app, [*command, "--model", str(released_model())])
         assert done.exit_code == 0, done.output
-    codec = Codec.load(RELEASED_MODEL)
+    codec = Codec.load(released_model())
     for path in pictures:
         data = (streams / f"{path.stem}.bli").read_bytes()
         by_pillow = tmp_path / "pillow.bli"
         with Image.open(path) as image:
             assert codec.compress(image) == data, path.name
-            image.save(by_pillow, model=RELEASED_MODEL)
+            image.save(by_pillow, model=released_model())
         assert by_pillow.read_bytes() == data, path.name
         pixels = np.asarray(codec.decompress(data))
         for written in (by_pillow, back / f"{path.stem}.png"):

@@ -13,6 +13,7 @@ from balle_li.latents.gaussian import (
     SMALLEST_SCALE,
     TAIL_MASS,
     GaussianConditional,
+    dead_zone,
     empirical_tables,
     gaussian_tables,
     scale_of,
@@ -131,3 +132,9 @@ def test_empirical_tables_take_fewer_bits_for_what_they_were_counted_on():
         groups = [symbols[index == row] for row in range(SCALES)]
         sizes.append(sum(map(len, coder.encode(groups))))
     assert sizes[1] < 0.98 * sizes[0]
+
+
+def test_the_dead_zone_grows_with_what_a_one_costs():
+    zone = dead_zone(Tables.of("y", gaussian_tables("y")))
+    assert zone.dtype == np.float32 and zone.shape == (SCALES,)
+    assert (np.diff(zone) < 1e-4).all() and 0.65 < zone[0] < 0.8 and zone[-1] == pytest.approx(0.5, abs=1e-3)

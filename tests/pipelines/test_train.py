@@ -19,8 +19,9 @@ from pipelines.train.pipeline import create_pipeline
 PARAMETERS = {
     "model": {"name": "balle", "N": 4},
     "train": {
-        "steps": 2, "batch_size": 2, "crop": 16, "smooth_fraction": 0.0, "lr": 1e-3,
-        "lr_from_weights": 1e-3, "schedule": "constant", "warmup": 0.0, "clip": 1.0, "lmbda_box": 0.0, "ms_ssim_weight": 0.0,
+        "steps": 2, "batch_size": 2, "crop": 16, "smooth_fraction": 0.0, "optimizer": "adam", "lr": 1e-3,
+        "lr_from_weights": 1e-3, "schedule": "constant", "warmup": 0.0, "clip": 1.0, "lmbda_box": 0.0, "tune": "psnr",
+        "ms_ssim_weight": 400.0,
         "device": "cpu", "precision": "fp32", "compile": False, "checkpoint_minutes": 60, "validate_every": 2, "patience": 0,
         "noise_fraction": 0.0, "init_from": None,
     },

@@ -63,7 +63,7 @@ def test_quality_and_boxes_need_a_variable_rate_model(folder, image, picture):
     assert answer(picture, quality=80.0) == [codec.compress(image, quality=80)] != answer(picture, quality=20.0)
     boxes = [Box(0.1, 0.2, 0.5, 0.9, weight=1.5)]
     assert answer(picture, boxes=json.dumps(BOXES)) == [codec.compress(image, boxes=boxes)] != answer(picture)
-    assert answer(picture, quality=None, boxes="") == answer(picture)
+    assert answer(picture, quality=None, boxes="") == answer(picture, tune="psnr") == answer(picture)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,7 @@ def test_quality_and_boxes_need_a_variable_rate_model(folder, image, picture):
     [
         ({"operation": "shrink"}, "must be one of compress, decompress"),
         ({"quality": 120.0}, "quality is 120"),
+        ({"tune": "ms-ssim"}, "tune is 'ms-ssim', but the served model is tuned for psnr"),
         ({"boxes": "{"}, "boxes must be JSON"),
         ({"boxes": '[{"left": 1}]'}, "boxes must be JSON"),
         ({"boxes": "[3]"}, "boxes must be JSON"),

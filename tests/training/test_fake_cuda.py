@@ -115,14 +115,16 @@ def test_a_training_step(store, name, noisy, precision):
 
 @on_fake_tensors
 @every_model
-def test_an_optimizer_step(name):
+@pytest.mark.parametrize("optimizer_name", ["adam", "soap"])
+def test_an_optimizer_step(name, optimizer_name):
     model = model_on_cuda(name)
-    optimizer = make_optimizer(model, 0.01)
+    optimizer = make_optimizer(model, optimizer_name, 0.01)
     scheduler = make_scheduler(optimizer, "one-cycle", 10, 0.1)
     for weight in model.parameters():
         weight.grad = torch.zeros_like(weight)
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
+    for _ in range(2):
+        optimizer.step()
     scheduler.step()
     moments = [state[name] for state in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
     assert moments and all(moment.device == CUDA for moment in moments)

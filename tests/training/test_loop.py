@@ -41,7 +41,7 @@ def test_what_a_training_leaves_and_logs(store, config, trained, tmp_path):
     assert sorted(step for step, values in log.steps.items() if "validation/loss" in values) == [5, 10, 12]
     first = log.steps[1]
     rate, error, inside, ms_ssim = (first[f"train/{name}"] for name in ("bpp", "mse", "box_mse", "ms_ssim_loss"))
-    distortion = 255**2 * (0.01 * error + 0.02 * inside) + 0.01 * 400 * ms_ssim
+    distortion = 0.1 * 255**2 * (0.01 * error + 0.02 * inside) + 0.01 * 400 * ms_ssim
     assert first["train/loss"] == pytest.approx(rate + distortion, rel=1e-4)
     assert inside > 0
     assert log.steps[1]["train/learning_rate"] != log.steps[6]["train/learning_rate"]
@@ -149,7 +149,7 @@ def test_weights_that_training_does_not_improve_on_are_kept(store, config, train
 
 def test_training_lowers_the_cost_in_bf16_too(store, config, tmp_path):
     log = Recorder()
-    run(store, config(steps=60, lr=8e-3, precision="bf16", validate_every=60), tmp_path, log)
+    run(store, config(steps=60, lr=8e-3, precision="bf16", tune="psnr", validate_every=60), tmp_path, log)
     assert log.steps[60]["train/loss"] < 0.98 * log.steps[3]["train/loss"]
 
 

@@ -84,10 +84,11 @@ def test_the_ms_ssim_loss_counts_by_lmbda_and_by_r():
     x = torch.rand(1, 3, 32, 32)
     x_hat = x + 0.05 * torch.randn_like(x)
     structural = float(ms_ssim_loss(x, x_hat))
-    plain = RateDistortionLoss(0.01, 0.0)(output(x_hat), x, None)
+    plain = RateDistortionLoss(0.001, 0.0)(output(x_hat), x, None)  # beside it squared errors count a tenth
     cost = RateDistortionLoss(0.01, 0.0, ms_ssim_weight=800)(output(x_hat), x, None)
     assert float(plain["ms_ssim_loss"]) == 0 and float(cost["ms_ssim_loss"]) == pytest.approx(structural)
     assert float(cost["loss"] - plain["loss"]) == pytest.approx(8 * structural, rel=1e-4)
     r = torch.ones(1, 1, 2, 2)
-    asked = [RateDistortionLoss(0.01, 0.0, weight)(output(x_hat), x, None, r)["loss"] for weight in (0, 800)]
+    losses = RateDistortionLoss(0.001, 0.0), RateDistortionLoss(0.01, 0.0, 800)
+    asked = [loss(output(x_hat), x, None, r)["loss"] for loss in losses]
     assert float(asked[1] - asked[0]) == pytest.approx(8 * structural * 4 / 2, rel=1e-4)

@@ -33,14 +33,35 @@ def test_constant():
     assert schedule("constant", 10, 0.5)(0) == 1.0
 
 
-def test_parts_that_start_near_their_goal_take_a_quarter_of_the_learning_rate():
+@pytest.mark.parametrize("name", ["adam", "soap"])
+def test_parts_that_start_near_their_goal_take_a_quarter_of_the_learning_rate(name):
     model = build(ModelConfig("balle-li", {"N": 8}))
-    optimizer = make_optimizer(model, 0.01)
+    optimizer = make_optimizer(model, name, 0.01)
     rates = {id(weight): group["lr"] for group in optimizer.param_groups for weight in group["params"]}
     by_name = {name: rates[id(weight)] for name, weight in model.named_parameters()}
     slow = {name for name, rate in by_name.items() if rate == 0.0025}
     assert set(by_name.values()) == {0.0025, 0.01}
     assert slow == {name for name in by_name if name.startswith(("g_a.", "g_s.")) and "importance" not in name}
+
+
+def test_soap_preconditions_the_kernels_of_convolutions_alone():
+    torch.manual_seed(0)
+    model = build(ModelConfig("balle-li-roi", {"N": 4}))
+    kernels = {name for name, weight in model.named_parameters() if weight.dim() == 4}
+    soap = make_optimizer(model, "soap", 0.01)
+    gradients = [{name: torch.randn_like(weight) for name, weight in model.named_parameters()} for _ in range(3)]
+    start = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    steps = {}
+    for optimizer in (soap, make_optimizer(model, "adam", 0.01)):
+        model.load_state_dict(start, strict=False)
+        # SOAP's first step only measures.
+        for gradient in [gradients[0], *gradients] if optimizer is soap else gradients:
+            for name, weight in model.named_parameters():
+                weight.grad = gradient[name]
+            optimizer.step()
+        steps[optimizer is soap] = {name: (weight - start[name]).detach() for name, weight in model.named_parameters()}
+    alike = {name for name in start if torch.allclose(steps[True][name], steps[False][name], rtol=1e-3, atol=1e-5)}
+    assert alike == set(start) - kernels
 
 
 def test_the_scheduler_sets_every_groups_rate_after_each_step():

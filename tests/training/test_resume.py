@@ -86,12 +86,14 @@ def test_stopped_it_saves_at_once_and_resumes_exactly(store, config, uninterrupt
     assert [record["step"] for record in report["validations"]] == [5, 10, 12]
 
 
-def test_all_that_is_random_resumes_exactly(store, config, tmp_path):
+@pytest.mark.parametrize("optimizer", ["adam", "soap"])
+def test_all_that_is_random_resumes_exactly(store, config, tmp_path, optimizer):
     """Quality maps, noise of two latents and the steps with a noisy decoder, of a variable-rate model."""
-    whole = run(store, config(noise_fraction=0.8), tmp_path / "whole", model=ROI)
+    chosen = config(noise_fraction=0.8, optimizer=optimizer)
+    whole = run(store, chosen, tmp_path / "whole", model=ROI)
     with pytest.raises(KeyboardInterrupt):
-        run(store, config(noise_fraction=0.8), tmp_path / "parts", StopsAt(signal.SIGINT), model=ROI)
-    assert same(run(store, config(noise_fraction=0.8), tmp_path / "parts", model=ROI), whole)
+        run(store, chosen, tmp_path / "parts", StopsAt(signal.SIGINT), model=ROI)
+    assert same(run(store, chosen, tmp_path / "parts", model=ROI), whole)
 
 
 def test_killed_it_resumes_exactly_from_its_last_checkpoint(store, config, uninterrupted, tmp_path):

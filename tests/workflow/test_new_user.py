@@ -12,7 +12,7 @@ COMPLETE = {"test/bpp", "test/psnr", "test/rd_cost", "curves/train/loss"}
 SMALLER = SMALL | {
     ("train", "steps"): 10, ("train", "validate_every"): 10, ("evaluate", "qualities"): [50], ("evaluate", "codecs"): [],
 }  # fmt: skip
-EXPERIMENTS = {"one": "lmbda=0.005", "two": "lmbda=0.02", "three": "train.ms_ssim_weight=0"}
+EXPERIMENTS = {"one": "lmbda=0.005", "two": "lmbda=0.02", "three": "train.tune=psnr"}
 
 
 def do(project: Project, command: str, check: bool = True) -> str:

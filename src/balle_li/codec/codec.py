@@ -17,7 +17,7 @@ from balle_li.codec.model_folder import ModelFolder
 from balle_li.codec.options import EncodeOptions
 from balle_li.codec.transforms import Transforms
 from balle_li.errors import BalleLiError, BitstreamError
-from balle_li.files import RELEASED_MODEL, inflate
+from balle_li.files import inflate, released_model
 from balle_li.image_io import Picture
 from balle_li.image_metadata import Metadata
 from balle_li.latents import Sections
@@ -61,17 +61,23 @@ class Codec:
         self._may_move = False
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str] | None = None, device: str = "auto") -> "Codec":
-        """Load a model folder, by default the one that ships.
+    def load(
+        cls, folder: str | os.PathLike[str] | None = None, device: str = "auto", tune: str | None = None
+    ) -> "Codec":
+        """Load a model folder, by default one that ships.
 
+        tune: which of those: ms-ssim, the default, or psnr.
         device: auto (a GPU when there is one), cpu, gpu or a torch device such as cuda:1.
 
         With auto the codec also works in processes that are forked after it was used: there on the CPU, in one thread.
 
-        Raises BalleLiError: the folder is missing or damaged, or the device is not there.
+        Raises BalleLiError: the folder is missing or damaged; the device is not there; there is no such tune, or a folder
+        is named beside it.
         """
         chosen = choose_device(device)
-        codec = cls(ModelFolder.load(RELEASED_MODEL if folder is None else folder), chosen)
+        if folder is not None and tune is not None:
+            raise BalleLiError("give a model folder or a tune: a folder's model is tuned already")
+        codec = cls(ModelFolder.load(released_model(tune) if folder is None else folder), chosen)
         codec._may_move = device == "auto"
         return codec
 
@@ -79,6 +85,11 @@ class Codec:
     def downsampling(self) -> int:
         """Pixels between neighbouring latents."""
         return self.transforms.downsampling
+
+    @property
+    def tune(self) -> str:
+        """What the model was trained for: ms-ssim, or psnr, which is squared errors."""
+        return "ms-ssim" if self.trained_for["ms_ssim_weight"] > 0 else "psnr"
 
     @property
     def variable_rate(self) -> bool:
@@ -97,7 +108,7 @@ class Codec:
 
         Of an animation the current frame is taken. What of an image's metadata cannot be kept is logged; `Picture` says it
         itself. options: see `EncodeOptions`; its fields may also be given by name, `quality=60`. progress: called with the
-        fraction done, 0 to 1, after every tile.
+        fraction done, 0 to 1, after every tile, or with an effort after every step.
 
         Raises BalleLiError: the picture is empty, cannot be decoded, or has too many pixels; the model has one rate, but
         another was chosen, or takes no effort; an option is out of range; no stream can be so short.
@@ -112,7 +123,7 @@ class Codec:
         picture = self._picture(image)
         if chosen.strip:
             picture = replace(picture, metadata=Metadata())
-        y = self.transforms.analyse(picture.rgb, progress)
+        y = self.transforms.analyse(picture.rgb, None if chosen.effort else progress)
 
         def encode(r: Levels | None) -> bytes:
             prepared = self.latents.prepare(y, r)

@@ -1,12 +1,14 @@
 """Encoder effort: latents adapted to the one picture that is being coded. Decoders need not know of it.
 
-Campos et al. (2019), "Content adaptive optimization for neural image compression": steps down the gradient of
-the cost that the model was trained for, J = bits + lmbda · 4^r · (squared errors + MS-SSIM loss), with rounding that
-passes gradients straight through.
+Stochastic Gumbel annealing (Yang, Bamler & Mandt 2020, "Improving inference for neural image compression"): steps down the
+gradient of the cost that the model was trained for, J = bits + lmbda · 4^r · (squared errors + MS-SSIM loss). Each latent is
+drawn between its two nearest symbols, the nearer one being likelier, and the temperature of the draw falls until it
+rounds.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,13 +17,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from balle_li.latents.base import LatentCodec, Prepared
-from balle_li.ms_ssim_loss import ms_ssim_loss
+from balle_li.ms_ssim_loss import ms_ssim_loss, squared_weight
 from balle_li.quality_map import STEPS, Levels
 from balle_li.tiling import Progress, tiles
 
 MAX_EFFORT = 10
-_STEPS_PER_EFFORT = 10
-_REACH = 0.3  # of Adam in all its steps, in steps of the quantizer: further than that latents go round in circles
+_STEPS_PER_EFFORT = 20
+_RATE = 0.22  # Adam's learning rate times the root of the number of steps, in steps of the quantizer
+_HOT, _COLD = 0.5, 0.1  # temperatures
+_WARM_UNTIL, _FAST_UNTIL = 0.2, 0.6  # of the steps: then the temperature falls, and then the learning rate
+_STEPS_BETWEEN_PRIORS = 5  # means and tables follow the latents by so many
 _TILE, _MARGIN = 48, 4  # latents; what lies in the margin is adapted with a tile, but kept as its own tile has it
 
 Synthesis = Callable[[Tensor], Tensor]
@@ -51,18 +56,24 @@ def adapt(
     """What to code in place of `prepared`; of no tile is J higher.
 
     rgb: (H, W, 3). synthesis: y_hat (1, C, h, w) to pixels (1, 3, h·d, w·d), 0 to 255, differentiable. effort: 1 to
-    MAX_EFFORT.
+    MAX_EFFORT. progress: called with the fraction done after every step.
     """
     values = prepared.residual + prepared.mean
     _, rows, columns = values.shape
-    for row, column in tiles(rows, columns, _TILE, progress):
+    steps, areas = effort * _STEPS_PER_EFFORT, list(tiles(rows, columns, _TILE))
+
+    def after(tile: int, step: int) -> None:
+        if progress is not None:
+            progress((tile + step / steps) / len(areas))
+
+    for number, (row, column) in enumerate(areas):
         window = tuple(
             slice(max(0, span.start - _MARGIN) // coder.alignment * coder.alignment, min(count, span.stop + _MARGIN))
             for span, count in ((row, rows), (column, columns))
         )
         inner = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip((row, column), window, strict=True))
         tile = _Tile(prepared.part(*window), coder, rgb, goal, window, synthesis)
-        values[:, row, column] = tile.adapted(effort * _STEPS_PER_EFFORT)[:, *inner]
+        values[:, row, column] = tile.adapted(steps, partial(after, number))[:, *inner]
     return coder.requantized(prepared, values)
 
 
@@ -92,29 +103,38 @@ class _Tile:
         self._offset = torch.from_numpy(tables.offset).float()
         self._last = torch.from_numpy(tables.length).float() - 2  # the escape comes after it
 
-    def adapted(self, steps: int) -> NDArray[np.float32]:
-        """The values of the lowest J met on the way, the first ones included."""
+    def adapted(self, steps: int, after: Callable[[int], None]) -> NDArray[np.float32]:
+        """The values of lower J, the first ones or those of the last step. after: called with how many steps are done."""
         first = self._prepared.residual + self._prepared.mean
         values = torch.from_numpy(first.copy()).requires_grad_()
-        rate = _REACH / steps
+        rate = _RATE / steps**0.5
         optimizer = torch.optim.Adam([values], lr=rate, fused=True)
-        best, lowest = first, torch.inf
-        with torch.enable_grad():
-            for step in range(steps + 1):
+        random = torch.Generator().manual_seed(0)
+        now = self._prepared
+        for step in range(steps):
+            done = step / steps
+            optimizer.param_groups[0]["lr"] = rate * (1 - 0.9 * max(0.0, done - _FAST_UNTIL) / (1 - _FAST_UNTIL))
+            temperature = _HOT * (_COLD / _HOT) ** (max(0.0, done - _WARM_UNTIL) / (1 - _WARM_UNTIL))
+            if step % _STEPS_BETWEEN_PRIORS == 0:
                 now = self._coder.requantized(self._prepared, values.detach().numpy())
-                residual = values - torch.from_numpy(now.mean)
-                rounded = torch.from_numpy(now.symbols()).float()
-                distortion = self._distortion(residual + (rounded - residual).detach(), now)
-                cost = float(distortion.detach() + self._bits(rounded, now))
-                if cost < lowest:
-                    best, lowest = values.detach().numpy().copy(), cost
-                if step == steps:
-                    break
-                optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
-                optimizer.zero_grad()
-                (distortion + self._bits(residual, now)).backward()
-                optimizer.step()
-        return best
+            optimizer.zero_grad()
+            with torch.enable_grad():
+                drawn = _drawn(values - torch.from_numpy(now.mean), temperature, random)
+                self._cost(drawn, now).backward()
+            optimizer.step()
+            after(step + 1)
+        last = values.detach().numpy()
+        cost_before, cost_after = (
+            self._rounded_cost(self._coder.requantized(self._prepared, one)) for one in (first, last)
+        )
+        return last if cost_after < cost_before else first
+
+    def _rounded_cost(self, prepared: Prepared) -> float:
+        return float(self._cost(torch.from_numpy(prepared.symbols()).float(), prepared))
+
+    def _cost(self, residual: Tensor, now: Prepared) -> Tensor:
+        """J in bits; residual: distances from `now.mean`, whole numbers or not."""
+        return self._distortion(residual, now) + self._bits(residual, now)
 
     def _distortion(self, residual: Tensor, now: Prepared) -> Tensor:
         """Errors as the bits that they are worth."""
@@ -123,7 +143,7 @@ class _Tile:
         pixels = self._synthesis(y_hat[None]).float()
         height, width = self._seen
         squared = ((pixels - self._pixels).square().mean(dim=1, keepdim=True) * self._weights)[..., :height, :width]
-        error = squared.sum()
+        error = squared_weight(self._goal.ms_ssim_weight) * squared.sum()
         if self._goal.ms_ssim_weight > 0:
             ms_ssim_term = ms_ssim_loss(self._pixels / 255, pixels / 255, self._weights)
             error = error + height * width * self._goal.ms_ssim_weight * ms_ssim_term.sum()
@@ -139,3 +159,13 @@ class _Tile:
         low, high = flat[index], flat[index + (last > 0)]
         cost = low + (high - low) * (place - left)
         return torch.where(torch.from_numpy(now.coded), cost, torch.zeros(())).sum()
+
+
+def _drawn(residual: Tensor, temperature: float, random: torch.Generator) -> Tensor:
+    """Each value between the whole numbers below and above it, nearly one of them at a low temperature; gradients pass."""
+    below = residual.detach().floor()
+    fraction = (residual - below).clamp(1e-4, 1 - 1e-4)
+    logits = (torch.atanh(fraction) - torch.atanh(1 - fraction)) / temperature
+    uniform = torch.rand(residual.shape, generator=random).clamp(1e-7, 1 - 1e-7)
+    # The difference of two Gumbel variables is logistic.
+    return below + torch.sigmoid((logits + torch.logit(uniform)) / temperature)

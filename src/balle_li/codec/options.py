@@ -21,13 +21,13 @@ DEFAULT_QUALITY = 50.0
 class EncodeOptions:
     """How a picture is to be compressed. All but `effort` and `strip` need a variable-rate model.
 
-    quality: 0 to 100, by default 50, r = 0, the lmbda of training; from 0 to 100 the rate grows some ninefold.
+    quality: 0 to 100, by default 50, r = 0, the lmbda of training; from 0 to 100 the rate grows some fourteenfold.
     boxes: what counts more, in the upright picture, each by its weight.
     quality_map: float (h, w) of any size, stretched over the picture: an offset of r, added to that of quality and
-        boxes; one unit weighs squared errors fourfold. The sum is kept within [−2, 2].
+        boxes; one unit weighs squared errors fourfold. The sum is kept within [−2.5, 2.5].
     target_bytes, target_bpp: the best quality whose stream is no longer than this, in place of `quality`.
-    effort: 0 to 10: ten times as many steps that adapt the latents to the picture, each some hundred times the work of
-        encoding it, for about one per cent of its bits; decoding takes no longer. Not with a target.
+    effort: 0 to 10: twenty times as many steps that adapt the latents to the picture, each some three times the work of
+        encoding and decoding it, for some per cent of its bits; decoding takes no longer. Not with a target.
     strip: leave out ICC profile, EXIF, XMP and resolution.
 
     Raises BalleLiError: a value is out of range, or two contradict each other.

@@ -25,8 +25,7 @@ from balle_li.errors import BalleLiError
 from balle_li.evaluation.codecs import codec as classical_codec
 from balle_li.evaluation.codecs import installed_codecs, round_trip
 from balle_li.evaluation.metrics import Pair, Psnr, ms_ssim, to_db
-from balle_li.evaluation.published import MS_SSIM, kind_of
-from balle_li.files import RELEASED_MODEL, read_json
+from balle_li.files import TUNES, released_model
 from balle_li.image_io import Picture, opened
 from balle_li.latents import Section
 from balle_li.quality_map import LIMIT, QUALITY_SPAN, STEPS, Levels, quality_to_r, to_levels, unpack_levels
@@ -39,7 +38,7 @@ SWEEP = (0.0, 25.0, 50.0, 75.0, 100.0)
 SWEEP_POINTS = 6
 """Of a classical codec's rate–distortion curve."""
 
-_SIZE_OF_A_LEVEL = math.log(9) / (2 * QUALITY_SPAN * STEPS)  # the rate grows some ninefold from quality 0 to 100
+_SIZE_OF_A_LEVEL = math.log(14) / (2 * QUALITY_SPAN * STEPS)  # the rate grows some fourteenfold from quality 0 to 100
 _GUESSES = 5  # before every other step of a search halves what is left
 _DIALS = {"jpeg2000": (150, 600, 0.1), "webp": (0, 100, 1.0)}  # lowest, highest, the setting of one step
 _USUAL_DIAL = (1, 100, 1.0)
@@ -115,13 +114,9 @@ class Point:
 # Everything that is taken from the rooms of data, metrics and classical codecs goes through these functions.
 
 
-def released_models(beside: Path = RELEASED_MODEL) -> dict[str, Path]:
-    """The folders of the models that ship with the package, `released_model*` beside the first, by what they are tuned for."""
-    found = {}
-    for description in sorted(beside.parent.glob("released_model*/model.json")):
-        tuned_for = "MS-SSIM" if kind_of(read_json(description)["trained_for"]) == MS_SSIM else "PSNR"
-        found[f"tuned for {tuned_for}"] = description.parent
-    return found
+def released_models() -> dict[str, Path]:
+    """The folders of the models that ship with the package, by what they are tuned for."""
+    return {f"tuned for {tune.upper()}": released_model(tune) for tune in TUNES}
 
 
 def samples() -> dict[str, Sample]:

@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,17 +46,26 @@ class Plan:
 
 
 def run_compress(
-    paths: Sequence[str], model: str | None, device: str, workers: int, force: bool, arguments: Arguments
+    paths: Sequence[str],
+    model: str | None,
+    tune: str | None,
+    device: str,
+    workers: int,
+    force: bool,
+    arguments: Arguments,
 ) -> int:
     """Compress every source; returns how many failed. Raises typer.BadParameter: the paths make no sense."""
     found = plan(paths, EXTENSION, _pictures_in, lambda suffix: suffix == EXTENSION)
-    codec = default_codec(model, device)
+    codec = default_codec(model, device, tune)
 
-    def convert(data: bytes, destination: str) -> tuple[bytes, tuple[str, ...]]:
-        picture = Picture.read(data)
-        return codec.compress(picture, arguments.of(*picture.size)), picture.left_out
+    alone = len(found.jobs) == 1 and arguments.options.effort > 0  # several pictures have a progress of their own
+    with _percent("Compressing") if alone else nullcontext() as report:
 
-    return _run(found, convert, "Compressing", workers, force)
+        def convert(data: bytes, destination: str) -> tuple[bytes, tuple[str, ...]]:
+            picture = Picture.read(data)
+            return codec.compress(picture, arguments.of(*picture.size), progress=report), picture.left_out
+
+        return _run(found, convert, "Compressing", workers, force)
 
 
 def run_decompress(
@@ -231,6 +240,20 @@ def _progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
             yield advance
     else:
         yield lambda done: None
+
+
+@contextmanager
+def _percent(description: str) -> Iterator[Callable[[float], None]]:
+    """Progress of one picture, given the fraction done."""
+    with progress(description, 100, "%") as advance:
+        shown = 0
+
+        def report(fraction: float) -> None:
+            nonlocal shown
+            advance(int(100 * fraction) - shown)
+            shown = int(100 * fraction)
+
+        yield report
 
 
 @contextmanager

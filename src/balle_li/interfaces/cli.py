@@ -92,6 +92,13 @@ def compress(
     effort: Annotated[
         int, typer.Option(min=0, max=10, help="How long to fit the stream to the picture; decoding takes no longer.")
     ] = 0,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            help="What the model that ships is tuned for: ms-ssim, the default, or psnr. Not with --model.",
+            show_default=False,
+        ),
+    ] = None,
     model: Model = None,
     device: Device = "auto",
     workers: Workers = 1,
@@ -107,7 +114,7 @@ def compress(
     arguments = read_arguments(quality, target_bpp, target_size, boxes or [], quality_map, effort, strip)
     paths = paths if output is None else [*paths, output]
     with silent(quiet):
-        failed = run_compress(paths, model, device, workers, force, arguments)
+        failed = run_compress(paths, model, tune, device, workers, force, arguments)
     _finish(failed)
 
 

@@ -68,7 +68,7 @@ def save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         image.info |= {
             key: value.tobytes() if isinstance(value, Image.Exif) else value for key, value in metadata.items()
         }
-    codec = default_codec(options.get("model"), options.get("device", "auto"))
+    codec = default_codec(options.get("model"), options.get("device", "auto"), options.get("tune"))
     file.write(codec.compress(image, _encode_options(options)))
 
 

@@ -24,8 +24,9 @@ from balle_li.latents.base import (
     straight_through,
 )
 from balle_li.latents.entropy_coder import Decoder, EntropyCoder, Tables
-from balle_li.latents.factorized import FactorizedPrior, factorized_coder
-from balle_li.latents.gaussian import SCALES, ByScale, GaussianConditional, empirical_tables, gaussian_tables
+from balle_li.latents.factorized import FactorizedPrior
+from balle_li.latents.gaussian import SCALES, ByScale, GaussianConditional, dead_zone, empirical_tables, gaussian_tables
+from balle_li.latents.hyper_latent import HyperLatentCoder, Symbols, hyper_latent_tables
 from balle_li.latents.integer_network import FRACTION, FRACTION_BITS, LIMIT, IntegerNetwork, integer_tensors
 from balle_li.quality_map import STEPS, Levels, pack_levels, unpack_levels
 from balle_li.tiling import inputs_of, tiles, within
@@ -82,14 +83,12 @@ class Step:
 
 
 def coding_order(levels: int) -> list[Step]:
-    """The steps, which code every position once. levels = 0: a checkerboard, the even half first.
+    """The steps, which code every position once; levels is at least 1.
 
-    Else every 2^levels-th row and column comes first. Each level halves the distance: the centres of the decoded squares,
+    Every 2^levels-th row and column comes first. Each level halves the distance: the centres of the decoded squares,
     then the edges between them. What is smooth costs bits on the coarse grid alone. The halves are those of He et al.
     (2021), "Checkerboard context model for efficient learned image compression".
     """
-    if levels == 0:
-        return [Step(1, ((0, 0), (1, 1)), False), Step(1, _EDGES, True)]
     order = [Step(2 ** (levels - 1), ((0, 0),), False)]
     for level in reversed(range(levels)):
         order += [Step(2**level, _CENTRES, True), Step(2**level, _EDGES, True)]
@@ -110,7 +109,7 @@ class ConditionalLatents(LatentCodec):
 
     h_a: `(B, M + 1, 2h, 2w)` to `(B, Cz, h, w)`. h_s: `(B, Cz + 4, h, w)`, r's four values under each of its inputs as four
     channels, to mean and index `(B, 2M, 2h, 2w)`. h_c: `(B, Cc, 2h + 1, 2w + 1)`, what the first Cc channels are decoded to
-    less the mean of h_s, and 0 where they are not decoded yet, with PLANES channels more where `levels` is above 0; to what
+    less the mean of h_s, and 0 where they are not decoded yet, with PLANES channels more; to what
     it adds at every second row and column, `(B, 2M, h, w)`. h_s and h_c are convolutions and ReLU; the first of h_c is 3×3
     with stride 2 and no padding. first_gain: encoder_gain at the start, decoder_gain its opposite. levels: of `coding_order`.
     """
@@ -125,13 +124,12 @@ class ConditionalLatents(LatentCodec):
         h_s: nn.Sequential,
         h_c: nn.Sequential,
         first_gain: float,
-        levels: int = 0,
+        levels: int,
     ) -> None:
         super().__init__()
         self.h_a, self.prior, self.h_s, self.h_c = h_a, prior, h_s, h_c
-        self.levels, self.order, self.alignment = levels, coding_order(levels), 2 ** max(1, levels)
-        planes = PLANES if levels else 0
-        self.context_channels = int(h_c[0].in_channels) - planes  # type: ignore[arg-type]
+        self.order, self.alignment = coding_order(levels), 2**levels
+        self.context_channels = int(h_c[0].in_channels) - PLANES  # type: ignore[arg-type]
         self.gaussian = GaussianConditional()
         self.encoder_gain = nn.Parameter(torch.full((M,), first_gain))
         self.decoder_gain = nn.Parameter(torch.full((M,), -first_gain))
@@ -178,30 +176,32 @@ class ConditionalLatents(LatentCodec):
         return mean, bounded(index, 0, SCALES - 1)
 
     def _context(self, deviations: Tensor, step: Step, rows: int, columns: int) -> Tensor:
-        """What h_c is given: `(B, Cc, h, w)` on the step's grid, with levels the planes, and a border of 0 all around."""
-        if self.levels:
-            planes = step.planes(rows, columns).to(deviations)
-            deviations = torch.cat((deviations, planes.expand(len(deviations), -1, -1, -1)), dim=1)
+        """What h_c is given: `(B, Cc, h, w)` on the step's grid, the planes, and a border of 0 all around."""
+        planes = step.planes(rows, columns).to(deviations)
+        deviations = torch.cat((deviations, planes.expand(len(deviations), -1, -1, -1)), dim=1)
         return F.pad(deviations, (1, 1, 1, 1))
 
     # The end of training: whole numbers.
 
     def make_tables(self, latents: Iterable[tuple[Floats, Levels]]) -> dict[str, Tensor]:
         tables = integer_tensors("h_s", self.h_s) | integer_tensors("h_c", self.h_c)
-        tables |= self.prior.tables("z", median_step=1 / FRACTION) | gaussian_tables("y")
+        prior = self.prior.tables("z", median_step=1 / FRACTION)
+        tables |= hyper_latent_tables(prior, []) | gaussian_tables("y")
         tables["decoder_gain"] = self.decoder_gain.detach().float().cpu().clone()
         self.set_tables(tables)
-        coded = []
+        coded, hyper_latents = [], []
         for y, r in latents:
             prepared = self.prepare(y, r)
             coded.append((prepared.table[prepared.coded], prepared.symbols()[prepared.coded]))
+            assert prepared.z is not None
+            hyper_latents.append(prepared.z)
         if coded:
-            tables |= empirical_tables("y", coded)
+            tables |= hyper_latent_tables(prior, hyper_latents) | empirical_tables("y", coded)
             self.set_tables(tables)
         return tables
 
     def set_tables(self, tables: Mapping[str, Tensor]) -> None:
-        self._z_coder = factorized_coder("z", self.prior, tables)
+        self._z_coder = HyperLatentCoder(self.prior, tables)
         self._integer_h_s = IntegerNetwork("h_s", self.h_s, tables)
         self._integer_h_c = IntegerNetwork("h_c", self.h_c, tables)
         gain = tables.get("decoder_gain")
@@ -213,7 +213,7 @@ class ConditionalLatents(LatentCodec):
         own = Tables.of("y", tables)
         if own.rows != SCALES:
             raise BalleLiError(f"tables.y has {own.rows} rows, must have {SCALES}")
-        self.coder = EntropyCoder(own)
+        self.coder, self._dead_zone = EntropyCoder(own), dead_zone(own)
 
     # The codec: encode and decode.
 
@@ -221,15 +221,16 @@ class ConditionalLatents(LatentCodec):
         assert r is not None
         u = y * _numpy_gain(self.encoder_gain.numpy(force=True)[:, None, None], r)
         z = self._hyper_analysis(u, r)
-        return self._prepared(u, _numpy_gain(self._decoding_gain, r), r, z, self._prior(z, r))
+        return self._prepared(u, _numpy_gain(self._decoding_gain, r), r, z, self._prior(z, r), self._dead_zone)
 
     def requantized(self, prepared: Prepared, values: Floats) -> Prepared:
         assert prepared.prior is not None and prepared.r is not None
-        return self._prepared(values, prepared.gain, prepared.r, prepared.z, prepared.prior)
+        everything = np.zeros_like(self._dead_zone)  # what is asked for is meant
+        return self._prepared(values, prepared.gain, prepared.r, prepared.z, prepared.prior, everything)
 
     def encode(self, prepared: Prepared) -> Sections:
         assert prepared.r is not None and prepared.z is not None
-        z_coded, z_escaped = self._z_coder.encode(prepared.z.reshape(len(prepared.z), -1))
+        z_coded, z_escaped = self._z_coder.encode(prepared.z)
         symbols, size = prepared.symbols(), prepared.r.shape
         groups = (
             ByScale(prepared.table[step.grid], step.targets(*size)).groups(symbols[step.grid]) for step in self.order
@@ -243,10 +244,10 @@ class ConditionalLatents(LatentCodec):
         r = unpack_levels(needed(sections, Section.QUALITY_MAP), rows, columns)
         height, width = -(-rows // 2), -(-columns // 2)
         z_coded, z_escaped = needed(sections, Section.HYPER_LATENTS), sections.get(Section.HYPER_LATENTS_ESCAPED, b"")
-        z = np.stack(self._z_coder.decode(z_coded, z_escaped, height * width)).reshape(-1, height, width)
+        z = self._z_coder.decode(z_coded, z_escaped, height, width)
         decoder = Decoder(self.coder, needed(sections, Section.LATENTS), sections.get(Section.LATENTS_ESCAPED, b""))
 
-        def decoded(step: Step, parameters: EntropyParameters) -> NDArray[np.int16]:
+        def decoded(step: Step, parameters: EntropyParameters) -> Symbols:
             order = ByScale(_table(parameters), step.targets(rows, columns))
             return order.scattered(decoder.part(order.counts))
 
@@ -258,27 +259,32 @@ class ConditionalLatents(LatentCodec):
         assert prepared.z is not None
         order = ByScale(prepared.table, None)
         bits = order.scattered(self.coder.bits(order.groups(prepared.symbols()))).sum(axis=0)
-        z_bits = np.sum(self._z_coder.bits(prepared.z.reshape(len(prepared.z), -1)), axis=0)
-        shared = z_bits.reshape(prepared.z.shape[1:]).repeat(2, axis=0).repeat(2, axis=1) / 4
+        shared = self._z_coder.bits(prepared.z).repeat(2, axis=0).repeat(2, axis=1) / 4
         return np.asarray(bits + shared[: bits.shape[0], : bits.shape[1]], np.float32)
 
     def importance(self, prepared: Prepared) -> Floats:
         return np.clip(prepared.table.mean(axis=0, dtype=np.float32) / (SCALES / 2), 0, 1)
 
     def _prepared(
-        self, u: Floats, gain: Floats, r: Levels, z: NDArray[np.int16] | None, prior: EntropyParameters
+        self, u: Floats, gain: Floats, r: Levels, z: Symbols | None, prior: EntropyParameters, dead_zone: Floats
     ) -> Prepared:
-        def rounded_to(step: Step, parameters: EntropyParameters) -> NDArray[np.int16]:
+        """dead_zone: by table, the distance from the mean below which u counts as the mean."""
+
+        def residual(part: Floats, parameters: EntropyParameters) -> Floats:
+            distance = part - parameters.mean
+            return np.where(np.abs(distance) < dead_zone[_table(parameters)], np.float32(0), distance)
+
+        def rounded_to(step: Step, parameters: EntropyParameters) -> Symbols:
             coded = (_table(parameters) > 0) & step.targets(*r.shape)
-            return rounded(np.where(coded, u[step.grid] - parameters.mean, 0))
+            return rounded(np.where(coded, residual(u[step.grid], parameters), 0))
 
         parameters, _ = self._in_order(prior, rounded_to)
         table = _table(parameters)
-        return Prepared(u - parameters.mean, parameters.mean, gain, table, table > 0, r, z, prior)
+        return Prepared(residual(u, parameters), parameters.mean, gain, table, table > 0, r, z, prior)
 
     def _in_order(
-        self, prior: EntropyParameters, code: Callable[[Step, EntropyParameters], NDArray[np.int16]]
-    ) -> tuple[EntropyParameters, NDArray[np.int16]]:
+        self, prior: EntropyParameters, code: Callable[[Step, EntropyParameters], Symbols]
+    ) -> tuple[EntropyParameters, Symbols]:
         """`prior` with what h_c adds to it, and the symbols (M, rows, columns), one step of the order after the other.
 
         code: given a step and the parameters on its grid, the symbols there, 0 where the step codes nothing.
@@ -298,7 +304,7 @@ class ConditionalLatents(LatentCodec):
         return made, symbols
 
     @torch.inference_mode()
-    def _hyper_analysis(self, u: Floats, levels: Levels) -> NDArray[np.int16]:
+    def _hyper_analysis(self, u: Floats, levels: Levels) -> Symbols:
         """The symbols of z (Cz, ⌈rows/2⌉, ⌈columns/2⌉) of u (M, rows, columns)."""
         rows, columns = (-(-side // 2) for side in levels.shape)
         median = self.prior.median[:, None, None]
@@ -312,7 +318,7 @@ class ConditionalLatents(LatentCodec):
         return z
 
     @torch.inference_mode()
-    def _prior(self, z: NDArray[np.int16], levels: Levels) -> EntropyParameters:
+    def _prior(self, z: Symbols, levels: Levels) -> EntropyParameters:
         """What h_s makes of the symbols of z and r: the same on every machine."""
         rows, columns = levels.shape
         shape = len(self.decoder_gain), rows, columns
@@ -344,7 +350,7 @@ class ConditionalLatents(LatentCodec):
                 mean[:, down, across] += (more_mean / FRACTION).numpy()
                 index[:, down, across] += more_index.int().numpy()
 
-    def _entering(self, z: NDArray[np.int16], levels: Levels) -> Tensor:
+    def _entering(self, z: Symbols, levels: Levels) -> Tensor:
         """z and under each of its values the four levels of r, times 2^8: (Cz + 4, ⌈rows/2⌉, ⌈columns/2⌉)."""
         symbols = (torch.from_numpy(z).double() + self.prior.median[:, None, None].double()) * FRACTION
         rows, columns = z.shape[1:]

@@ -159,12 +159,12 @@ class EntropyCoder:
         coder = constriction.stream.stack.AnsCoder(np.array([_INITIAL_STATE], dtype=np.uint32))
         escape_values = []
         for groups in reversed(parts):  # a stack: what is coded last is decoded first
-            for row in reversed(range(self.tables.rows)):
-                if not len(groups[row]):
-                    continue
-                symbols, escaped = self._symbols(groups[row], row)
-                coder.encode_reverse(symbols, self.models[row])
-                escape_values.append(escaped)
+            counts = np.array([len(group) for group in groups])
+            symbols, escaped = self._symbols(np.concatenate(groups), np.repeat(np.arange(len(counts)), counts))
+            ends = np.cumsum(counts)
+            for row in reversed(np.flatnonzero(counts)):
+                coder.encode_reverse(symbols[ends[row] - counts[row] : ends[row]], self.models[row])
+            escape_values.append(escaped)
         words = coder.get_compressed().astype("<u4")
         return words.tobytes().rstrip(b"\0"), _pack_varints(
             np.concatenate(escape_values[::-1] or [np.empty(0, np.uint32)])
@@ -190,13 +190,15 @@ class EntropyCoder:
             costs.append(bits.astype(np.float32))
         return costs
 
-    def _symbols(self, values: NDArray[np.integer], row: int) -> tuple[NDArray[np.int32], NDArray[np.uint32]]:
-        """Table symbols (n,) of a row of values, and the codes of those that had to be escaped."""
-        escape = self.tables.length[row] - 1
+    def _symbols(
+        self, values: NDArray[np.integer], row: int | NDArray[np.integer]
+    ) -> tuple[NDArray[np.int32], NDArray[np.uint32]]:
+        """Table symbols (n,) of values, and the codes of those that had to be escaped. row: of all, or of each (n,)."""
+        escape = np.broadcast_to(self.tables.length[row] - 1, values.shape)
         symbols = np.clip(values, -MAX_ABSOLUTE_SYMBOL, MAX_ABSOLUTE_SYMBOL).astype(np.int32) - self.tables.offset[row]
         inside = (symbols >= 0) & (symbols < escape)
         distances = symbols[~inside]
-        codes = np.where(distances < 0, -2 * distances - 1, 2 * (distances - escape)).astype(np.uint32)
+        codes = np.where(distances < 0, -2 * distances - 1, 2 * (distances - escape[~inside])).astype(np.uint32)
         return np.where(inside, symbols, escape).astype(np.int32), codes
 
     def escaped_values(self, codes: NDArray[np.int64], row: int) -> NDArray[np.int64]:
@@ -251,6 +253,15 @@ class Decoder:
             self._taken += len(escaped)
             group[escaped] = self._coder.escaped_values(codes, row)
         return group
+
+
+def split(values: NDArray[np.int16], counts: NDArray[np.integer]) -> list[NDArray[np.int16]]:
+    """Values (n,) in groups of these lengths, most of which may be 0: `numpy.split` takes longer."""
+    groups = [values[:0]] * len(counts)
+    ends = np.cumsum(counts)
+    for row in np.flatnonzero(counts):
+        groups[row] = values[ends[row] - counts[row] : ends[row]]
+    return groups
 
 
 def _weights(tables: Tables, row: int) -> NDArray[np.float64]:

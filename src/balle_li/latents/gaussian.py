@@ -9,14 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from balle_li.latents.base import UniformNoise, straight_through
-from balle_li.latents.entropy_coder import symmetric_tables
+from balle_li.latents.base import Floats, UniformNoise, straight_through
+from balle_li.latents.entropy_coder import Tables, split, symmetric_tables
 
 SCALES = 64
 SMALLEST_SCALE, LARGEST_SCALE = 0.11, 256.0
 TAIL_MASS = 1e-6  # fraction of a distribution outside its table
 _STEP = math.log(LARGEST_SCALE / SMALLEST_SCALE) / (SCALES - 1)
 _LEAST_LIKELIHOOD = 1e-9
+_STEPS_PER_BIT = 0.015  # by which the dead zone grows; docs/experiments.md has what others give
 _PSEUDO_COUNT = 50.0  # symbols of a Laplace distribution that every empirical PMF is taken to have seen
 
 
@@ -85,6 +86,16 @@ def empirical_tables(
     return symmetric_tables(latent, mass, beyond + _PSEUDO_COUNT * np.exp(-(reach + 0.5) / b), reach)
 
 
+def dead_zone(tables: Tables) -> Floats:
+    """How far from 0 values are still coded as 0, for each table `(rows,)`: the further the more bits a 1 costs.
+
+    From 0.5 to 1. A value between the two is a little nearer to 1, but the bits buy more elsewhere.
+    """
+    bits, rows = tables.bits(), np.arange(tables.rows)
+    more = bits[rows, np.minimum(1 - tables.offset, tables.length - 1)] - bits[rows, -tables.offset]
+    return np.clip(0.5 + _STEPS_PER_BIT * more, 0.5, 1.0).astype(np.float32)
+
+
 class ByScale:
     """Symbols grouped by scale: their positions by table from 1 on, then by channel, row and column.
 
@@ -100,7 +111,7 @@ class ByScale:
 
     def groups(self, values: NDArray[np.int16]) -> list[NDArray[np.int16]]:
         """The values (M, rows, columns) of each table, none of table 0."""
-        return np.split(values.reshape(-1)[self._positions], np.cumsum(self.counts)[:-1])
+        return split(values.reshape(-1)[self._positions], self.counts)
 
     def scattered(self, groups: list[NDArray[Any]]) -> NDArray[Any]:
         """The values of `groups` in their places, 0 elsewhere."""

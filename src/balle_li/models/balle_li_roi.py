@@ -29,16 +29,17 @@ class BalleLiRoi(CompressionModel):
 
         x    (B, 3, H, W)
         r    (B, 1, H/16, W/16)     one unit weighs squared errors fourfold; see `balle_li.quality_map`
-        g_a  conv 9×9 ↓4 · GDN · conv 5×5 ↓2 · GDN · conv 5×5 ↓2
-        y    (B, M, H/16, W/16)     M = 3N
+        g_a  conv 9×9 ↓4 to N · GDN · conv 5×5 ↓2 to 2N · GDN · conv 5×5 ↓2
+        y    (B, M, H/16, W/16)     M = 4N
         h_a  conv 3×3 · ReLU · conv 5×5 ↓2
         z    (B, N/4, H/32, W/32)
         h_s  deconv 5×5 ↑2 · ReLU · conv 1×1 · ReLU · conv 1×1
-        h_c  conv 3×3 ↓2 · ReLU · conv 1×1, of the first 3N/4 channels; with levels = 0 at every other position, else at all
-             but those of every 2^levels-th row and column, from a coarse grid to the finest
+        h_c  conv 3×3 ↓2 · ReLU · conv 1×1, of the first 3N/4 channels, at all positions but those of every 2^levels-th row
+             and column, from a coarse grid to the finest
         μ, σ (B, M, H/16, W/16)     σ as a scale index
-        g_s  deconv 5×5 ↑2 · IGDN · deconv 5×5 ↑2 · IGDN · deconv 9×9 ↑4
+        g_s  deconv 5×5 ↑2 to 2N · IGDN · deconv 5×5 ↑2 to N · IGDN · deconv 9×9 ↑4
 
+    The widths grow as the sides shrink: a block of 8×8 pixels has 192 values, of which N channels would keep a third.
     z is Li et al.'s (2018) importance map made to work for the entropy coder: it is transmitted first, and gives every
     latent a mean and a scale. How, `ConditionalLatents` says. What was tried: docs/experiments.md.
     """
@@ -46,15 +47,15 @@ class BalleLiRoi(CompressionModel):
     downsampling = 16
     started_near_goal = ("g_a", "g_s")
 
-    def __init__(self, N: int, levels: int = 0) -> None:
+    def __init__(self, N: int, levels: int = 5) -> None:
         super().__init__()
-        M, z_channels, context_channels = 3 * N, max(1, N // 4), 3 * N // 4
+        W, M, z_channels, context_channels = 2 * N, 4 * N, max(1, N // 4), 3 * N // 4
         self.g_a = nn.Sequential(
             conv(3, N, kernel=9, stride=4),
             GDN(N),
-            conv(N, N, kernel=5, stride=2),
-            GDN(N),
-            conv(N, M, kernel=5, stride=2),
+            conv(N, W, kernel=5, stride=2),
+            GDN(W),
+            conv(W, M, kernel=5, stride=2),
         )
         h_a = nn.Sequential(
             conv(M + 1, N, kernel=3, stride=1),
@@ -71,14 +72,12 @@ class BalleLiRoi(CompressionModel):
             parameters,
         )
         changes = _entropy_parameters(N, M, first_index=0.0, fraction=0.01)  # at first h_s speaks for itself
-        planes = PLANES if levels else 0
-        h_c = nn.Sequential(nn.Conv2d(context_channels + planes, N, kernel_size=3, stride=2), nn.ReLU(), changes)
-        if levels:
-            _start_as_interpolation(h_c, N // 8)
+        h_c = nn.Sequential(nn.Conv2d(context_channels + PLANES, N, kernel_size=3, stride=2), nn.ReLU(), changes)
+        _start_as_interpolation(h_c, N // 8)
         self.g_s = nn.Sequential(
-            deconv(M, N, kernel=5, stride=2),
-            GDN(N, inverse=True),
-            deconv(N, N, kernel=5, stride=2),
+            deconv(M, W, kernel=5, stride=2),
+            GDN(W, inverse=True),
+            deconv(W, N, kernel=5, stride=2),
             GDN(N, inverse=True),
             deconv(N, 3, kernel=9, stride=4),
         )

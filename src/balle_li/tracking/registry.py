@@ -11,7 +11,7 @@ from typing import Any
 from balle_li.codec.model_folder import DESCRIPTION_FILE, TENSORS_FILE, ModelFolder
 from balle_li.config import RegisterConfig
 from balle_li.errors import BalleLiError, TrackingError
-from balle_li.files import RELEASED_MODEL, read_json
+from balle_li.files import RELEASED_MODELS, read_json
 from balle_li.tracking import promotion
 from balle_li.tracking.connection import connect, database_lock
 from balle_li.tracking.promotion import CHALLENGER, CHAMPION, Candidate, Compare, decide
@@ -148,13 +148,13 @@ def _log_model(mlflow: Any, name: str, model_folder: Path, evaluation: Path, car
 
     data = Schema([ColSpec("binary", "data")])
     params = [ParamSpec("operation", "string", "compress"), ParamSpec("quality", "double", None)]
-    params.append(ParamSpec("boxes", "string", ""))
+    params += [ParamSpec("boxes", "string", ""), ParamSpec("tune", "string", "")]
     signature = ModelSignature(data, data, ParamSchema(params))
     package = Path(__file__).parents[1]
     own = ModelFolder.load(model_folder).model.requirements
     with tempfile.TemporaryDirectory() as folder:
         code = Path(folder) / package.name
-        shutil.copytree(package, code, ignore=shutil.ignore_patterns(RELEASED_MODEL.name, "__pycache__"))
+        shutil.copytree(package, code, ignore=shutil.ignore_patterns(RELEASED_MODELS.name, "__pycache__"))
         card_file = Path(folder) / CARD_FILE
         card_file.write_text(card, encoding="utf-8")
         mlflow.log_artifact(str(card_file))

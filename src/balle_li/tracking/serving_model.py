@@ -4,7 +4,8 @@ Input: a table with one column `data` of bytes, pictures (any format that `image
 decompress. Output: the same column, with streams or PNG pictures. The parameter `operation` says which. Of a variable-rate
 model `quality` (0 to 100) asks for a quality and `boxes` for more of it inside boxes, in every picture of the
 table: JSON, [{"xmin": 0.1, "ymin": 0.2, "xmax": 0.5, "ymax": 0.9, "weight": 1.0}, …] in fractions of the upright picture,
-where weight, how much the box counts, may be left out. docs/rest.md shows requests.
+where weight, how much the box counts, may be left out. `tune`, ms-ssim or psnr, is what the served model has to be tuned for;
+another model is an error. docs/rest.md shows requests.
 """
 
 import json
@@ -19,7 +20,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 OPERATIONS = ("compress", "decompress")
-PARAMETERS = ("operation", "quality", "boxes")
+PARAMETERS = ("operation", "quality", "boxes", "tune")
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,9 @@ class CodecModel(PythonModel):
         operation = params.get("operation", OPERATIONS[0])
         if operation not in OPERATIONS:
             raise BalleLiError(f"operation is {operation!r}, must be one of {', '.join(OPERATIONS)}")
-        options = _encode_options(params)
+        options, tune = _encode_options(params), params.get("tune")
+        if tune and tune != self._codec.tune:
+            raise BalleLiError(f"tune is {tune!r}, but the served model is tuned for {self._codec.tune}")
 
         def compress(data: bytes) -> bytes:
             picture = Picture.read(data)

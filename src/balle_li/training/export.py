@@ -37,7 +37,7 @@ def export(task: Task, weights: Path, history: Mapping[str, Any], folder: Path) 
     accelerator = choose_device(task.config.device)
     machine = {"device": device_name(accelerator), "precision": choose_precision(task.config.precision, accelerator)}
     folder.mkdir(parents=True, exist_ok=True)
-    trained_for = model.trained_for or {"lmbda": task.lmbda, "ms_ssim_weight": task.config.ms_ssim_weight}
+    trained_for = model.trained_for or {"lmbda": task.lmbda, "ms_ssim_weight": task.config.loss_ms_ssim_weight}
     finished = finished_model(model, PatchStore(task.patches, "train"), trained_for, summary)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as name:
         part = Path(name)

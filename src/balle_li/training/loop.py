@@ -94,9 +94,9 @@ def _run(
     )
 
     step_module = TrainingStep(
-        model.to(fabric.device), RateDistortionLoss(task.lmbda, config.lmbda_box, config.ms_ssim_weight)
+        model.to(fabric.device), RateDistortionLoss(task.lmbda, config.lmbda_box, config.loss_ms_ssim_weight)
     )
-    optimizer = make_optimizer(model, config.highest_lr)
+    optimizer = make_optimizer(model, config.optimizer, config.highest_lr)
     scheduler = make_scheduler(optimizer, config.schedule, config.steps, config.warmup)
     compiled_step, wrapped_optimizer = fabric.setup(
         _compiled(step_module) if config.compile else step_module, optimizer

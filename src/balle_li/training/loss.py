@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from balle_li.models.base import ModelOutput
-from balle_li.ms_ssim_loss import ms_ssim_loss
+from balle_li.ms_ssim_loss import ms_ssim_loss, squared_weight
 
 SQUARED_PEAK = 255.0**2  # lmbda multiplies squared errors on the 0–255 scale
 
@@ -22,19 +22,21 @@ class Cost(TypedDict):
 
 
 class RateDistortionLoss:
-    """J = lmbda · 255² · MSE + bpp + lmbda_box · 255² · mean(w · (x − x_hat)²) + lmbda · ms_ssim_weight · S.
+    """J = bpp + c · 255² · (lmbda · MSE + lmbda_box · mean(w · (x − x_hat)²)) + lmbda · ms_ssim_weight · S.
 
     bpp is Σ log p / (−ln 2 · pixels), the expected bits per pixel, as in the published code of Graham & Decoto (2019);
     their poster writes Σ log(likelihoods) / log(numpixels).
     w (H, W) is the box weight map, 0 outside all boxes. The mean runs over the whole picture, so that a small box
     does not outweigh all around it. This is the paper's Future Work (there lmbda_box = 0.1); 0 turns it off.
-    S is `ms_ssim_loss`, about 1 − MS-SSIM; ms_ssim_weight = 0 turns it off, as in the paper.
+    S is `ms_ssim_loss`, about 1 − MS-SSIM; ms_ssim_weight = 0 turns it off, as in the paper. c is `squared_weight`: 1
+    without S.
     Where r is given, it weighs errors by 4^r, and each picture's J by 2^−(its mean r): rate and weighted error both about
     double with a unit of r, and without that the high rates alone would shape the model.
     """
 
     def __init__(self, lmbda: float, lmbda_box: float, ms_ssim_weight: float = 0.0) -> None:
         self.lmbda, self.lmbda_box, self.ms_ssim_weight = lmbda, lmbda_box, ms_ssim_weight
+        self._squared_peak = squared_weight(ms_ssim_weight) * SQUARED_PEAK
 
     def __call__(self, output: ModelOutput, x: Tensor, weights: Tensor | None, r: Tensor | None = None) -> Cost:
         """x `(B, 3, H, W)` in [0, 1]; weights `(B, 1, H, W)`, None where no pixel lies in a box; r `(B, 1, H/d, W/d)` of
@@ -46,7 +48,7 @@ class RateDistortionLoss:
         boxed = None if weights is None or self.lmbda_box == 0 else squared * weights
         error = self.lmbda * squared if boxed is None else self.lmbda * squared + self.lmbda_box * boxed
         r_weights = None if r is None else F.interpolate(4.0**r, (height, width))
-        cost = bpp + SQUARED_PEAK * _mean(error if r_weights is None else error * r_weights)
+        cost = bpp + self._squared_peak * _mean(error if r_weights is None else error * r_weights)
         ms_ssim_term = cost.new_zeros(len(cost))
         if self.ms_ssim_weight > 0:
             ms_ssim_term = ms_ssim_loss(x, output["x_hat"], r_weights)

@@ -147,7 +147,7 @@ def report(
     records = [record for curve in curves.values() for record in curve.records()]
     write_json(out / "kodak.json", {"pictures": pictures, "kinds": kinds, "bd_rate": rates, "points": records})
     for own in ours:
-        alike = [one for one in others if not kinds_differ(one.kind, kinds[own])]
+        alike = [one for one in others if one.title in rates[own]]
         titles = {one.curve.codec: one.title for one in others} | {own: "Balle-Li, one model"}
         models = [curves[own], *(one.curve for one in alike if one.sort == BASELINE)]
         grey = [one.curve for one in alike if one.sort != BASELINE]

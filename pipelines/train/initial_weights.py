@@ -22,15 +22,14 @@ def locate(init_from: str | None, model: Mapping[str, Any], tune: str) -> str | 
     """
     if init_from in (None, ZOO):
         return init_from
+    path = located(init_from, tune)
     if init_from == RELEASED:
-        from balle_li.files import read_json, released_model
+        from balle_li.files import read_json
 
-        folder = released_model(tune)
-        if read_json(folder / "model.json")["model"] == model:
-            return str(folder)
+        if read_json(path / "model.json")["model"] == model:
+            return str(path)
         logger.info("no released weights are of %s: training starts from scratch", dict(model))
         return None
-    path = located(init_from, tune)
     if not is_registered(init_from) and not path.exists():
         from balle_li.errors import TrainingError
 

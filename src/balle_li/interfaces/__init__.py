@@ -60,7 +60,8 @@ def decoding_codec(data: bytes, name: str | Path | None = None, device: str = "a
     trained = project_home() / TRAINED
     places: list[tuple[str | None, str | None]] = [(None, None)]
     places += [(str(trained), None)] if (trained / "model.json").is_file() else []
-    places += [(None, tune) for tune in TUNES]
+    # Without the variable the default is the first of them.
+    places += [(None, tune) for tune in (TUNES if os.environ.get(VARIABLE) else TUNES[1:])]
     known = []
     for place, tune in places:
         codec = default_codec(place, device, tune)

@@ -25,7 +25,14 @@ from balle_li.latents.base import (
 )
 from balle_li.latents.entropy_coder import Decoder, EntropyCoder, Tables
 from balle_li.latents.factorized import FactorizedPrior
-from balle_li.latents.gaussian import SCALES, ByScale, GaussianConditional, dead_zone, empirical_tables, gaussian_tables
+from balle_li.latents.gaussian import (
+    SCALES,
+    GaussianConditional,
+    by_scale,
+    dead_zone,
+    empirical_tables,
+    gaussian_tables,
+)
 from balle_li.latents.hyper_latent import HyperLatentCoder, Symbols, hyper_latent_tables
 from balle_li.latents.integer_network import FRACTION, FRACTION_BITS, LIMIT, IntegerNetwork, integer_tensors
 from balle_li.quality_map import STEPS, Levels, pack_levels, unpack_levels
@@ -233,7 +240,7 @@ class ConditionalLatents(LatentCodec):
         z_coded, z_escaped = self._z_coder.encode(prepared.z)
         symbols, size = prepared.symbols(), prepared.r.shape
         groups = (
-            ByScale(prepared.table[step.grid], step.targets(*size)).groups(symbols[step.grid]) for step in self.order
+            by_scale(prepared.table[step.grid], step.targets(*size)).groups(symbols[step.grid]) for step in self.order
         )
         coded, escaped = self.coder.encode(*groups)
         first: Sections = {Section.QUALITY_MAP: pack_levels(prepared.r), Section.HYPER_LATENTS: z_coded}
@@ -248,7 +255,7 @@ class ConditionalLatents(LatentCodec):
         decoder = Decoder(self.coder, needed(sections, Section.LATENTS), sections.get(Section.LATENTS_ESCAPED, b""))
 
         def decoded(step: Step, parameters: EntropyParameters) -> Symbols:
-            order = ByScale(_table(parameters), step.targets(rows, columns))
+            order = by_scale(_table(parameters), step.targets(rows, columns))
             return order.scattered(decoder.part(order.counts))
 
         parameters, symbols = self._in_order(self._prior(z, r), decoded)
@@ -257,7 +264,7 @@ class ConditionalLatents(LatentCodec):
 
     def bits(self, prepared: Prepared) -> Floats:
         assert prepared.z is not None
-        order = ByScale(prepared.table, None)
+        order = by_scale(prepared.table, None)
         bits = order.scattered(self.coder.bits(order.groups(prepared.symbols()))).sum(axis=0)
         shared = self._z_coder.bits(prepared.z).repeat(2, axis=0).repeat(2, axis=1) / 4
         return np.asarray(bits + shared[: bits.shape[0], : bits.shape[1]], np.float32)
@@ -270,17 +277,18 @@ class ConditionalLatents(LatentCodec):
     ) -> Prepared:
         """dead_zone: by table, the distance from the mean below which u counts as the mean."""
 
-        def residual(part: Floats, parameters: EntropyParameters) -> Floats:
+        def residual(part: Floats, parameters: EntropyParameters, table: NDArray[np.uint8]) -> Floats:
             distance = part - parameters.mean
-            return np.where(np.abs(distance) < dead_zone[_table(parameters)], np.float32(0), distance)
+            return np.where(np.abs(distance) < dead_zone[table], np.float32(0), distance)
 
         def rounded_to(step: Step, parameters: EntropyParameters) -> Symbols:
-            coded = (_table(parameters) > 0) & step.targets(*r.shape)
-            return rounded(np.where(coded, residual(u[step.grid], parameters), 0))
+            table = _table(parameters)
+            coded = (table > 0) & step.targets(*r.shape)
+            return rounded(np.where(coded, residual(u[step.grid], parameters, table), 0))
 
         parameters, _ = self._in_order(prior, rounded_to)
         table = _table(parameters)
-        return Prepared(residual(u, parameters), parameters.mean, gain, table, table > 0, r, z, prior)
+        return Prepared(residual(u, parameters, table), parameters.mean, gain, table, table > 0, r, z, prior)
 
     def _in_order(
         self, prior: EntropyParameters, code: Callable[[Step, EntropyParameters], Symbols]

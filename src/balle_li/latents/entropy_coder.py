@@ -11,6 +11,7 @@ exactly k: no rounding takes part, on any machine.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import constriction
 import numpy as np
@@ -161,9 +162,9 @@ class EntropyCoder:
         for groups in reversed(parts):  # a stack: what is coded last is decoded first
             counts = np.array([len(group) for group in groups])
             symbols, escaped = self._symbols(np.concatenate(groups), np.repeat(np.arange(len(counts)), counts))
-            ends = np.cumsum(counts)
+            by_row = _split(symbols, counts)
             for row in reversed(np.flatnonzero(counts)):
-                coder.encode_reverse(symbols[ends[row] - counts[row] : ends[row]], self.models[row])
+                coder.encode_reverse(by_row[row], self.models[row])
             escape_values.append(escaped)
         words = coder.get_compressed().astype("<u4")
         return words.tobytes().rstrip(b"\0"), _pack_varints(
@@ -255,7 +256,32 @@ class Decoder:
         return group
 
 
-def split(values: NDArray[np.int16], counts: NDArray[np.integer]) -> list[NDArray[np.int16]]:
+class ByTable:
+    """Symbols grouped by table: their positions by table, then in the order of the array.
+
+    table: of each symbol, of any shape, below `rows`. coded: of that shape, the positions that count, all where it is None.
+    """
+
+    def __init__(self, table: NDArray[np.integer], rows: int, coded: NDArray[np.bool_] | None = None) -> None:
+        self._shape = table.shape
+        flat = table.reshape(-1)
+        positions = np.arange(flat.size) if coded is None else np.flatnonzero(coded)
+        self.counts = np.bincount(flat[positions], minlength=rows)
+        self._positions = positions[np.argsort(flat[positions], kind="stable")]
+
+    def groups(self, values: NDArray[np.int16]) -> list[NDArray[np.int16]]:
+        """The values, of the tables' shape, of each table."""
+        return _split(values.reshape(-1)[self._positions], self.counts)
+
+    def scattered(self, groups: list[NDArray[Any]]) -> NDArray[Any]:
+        """The values of `groups` in their places, 0 elsewhere."""
+        values = np.concatenate(groups)
+        flat = np.zeros(int(np.prod(self._shape)), values.dtype)
+        flat[self._positions] = values
+        return flat.reshape(self._shape)
+
+
+def _split(values: NDArray[Any], counts: NDArray[np.integer]) -> list[NDArray[Any]]:
     """Values (n,) in groups of these lengths, most of which may be 0: `numpy.split` takes longer."""
     groups = [values[:0]] * len(counts)
     ends = np.cumsum(counts)

@@ -145,7 +145,11 @@ class FactorizedLatents(LatentCodec):
         return tables
 
     def set_tables(self, tables: Mapping[str, Tensor]) -> None:
-        self.coder = factorized_coder("y", self.prior, tables)
+        own = Tables.of("y", tables)
+        if own.rows != self.prior.channels:
+            raise BalleLiError(f"tables.y has {own.rows} rows, but the latent has {self.prior.channels} channels")
+        self.prior.set_median("y", tables)
+        self.coder = EntropyCoder(own)
 
     def prepare(self, y: Floats, r: Levels | None) -> Prepared:
         median = self._median()
@@ -173,12 +177,3 @@ class FactorizedLatents(LatentCodec):
 
     def _median(self) -> NDArray[np.float32]:
         return self.prior.median.numpy(force=True)[:, None, None]
-
-
-def factorized_coder(latent: str, prior: FactorizedPrior, tables: Mapping[str, Tensor]) -> EntropyCoder:
-    """The entropy coder of a latent of that prior, which rounds around the tables' median from now on. Raises BalleLiError."""
-    own = Tables.of(latent, tables)
-    if own.rows != prior.channels:
-        raise BalleLiError(f"tables.{latent} has {own.rows} rows, but the latent has {prior.channels} channels")
-    prior.set_median(latent, tables)
-    return EntropyCoder(own)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from balle_li.latents.base import Floats, UniformNoise, straight_through
-from balle_li.latents.entropy_coder import Tables, split, symmetric_tables
+from balle_li.latents.entropy_coder import ByTable, Tables, symmetric_tables
 
 SCALES = 64
 SMALLEST_SCALE, LARGEST_SCALE = 0.11, 256.0
@@ -96,29 +95,10 @@ def dead_zone(tables: Tables) -> Floats:
     return np.clip(0.5 + _STEPS_PER_BIT * more, 0.5, 1.0).astype(np.float32)
 
 
-class ByScale:
-    """Symbols grouped by scale: their positions by table from 1 on, then by channel, row and column.
-
-    index: tables `(M, rows, columns)`; targets: `(rows, columns)`, the positions that count, all where it is None.
-    """
-
-    def __init__(self, index: NDArray[np.integer], targets: NDArray[np.bool_] | None) -> None:
-        self._shape = index.shape
-        flat = (index if targets is None else index * targets).reshape(-1)
-        coded = np.flatnonzero(flat)
-        self.counts = np.bincount(flat[coded], minlength=SCALES)
-        self._positions = coded[np.argsort(flat[coded], kind="stable")]
-
-    def groups(self, values: NDArray[np.int16]) -> list[NDArray[np.int16]]:
-        """The values (M, rows, columns) of each table, none of table 0."""
-        return split(values.reshape(-1)[self._positions], self.counts)
-
-    def scattered(self, groups: list[NDArray[Any]]) -> NDArray[Any]:
-        """The values of `groups` in their places, 0 elsewhere."""
-        values = np.concatenate(groups)
-        flat = np.zeros(int(np.prod(self._shape)), values.dtype)
-        flat[self._positions] = values
-        return flat.reshape(self._shape)
+def by_scale(index: NDArray[np.integer], targets: NDArray[np.bool_] | None) -> ByTable:
+    """Symbols grouped by scale, none of table 0. index: tables `(M, rows, columns)`; targets: `(rows, columns)`, the positions
+    that count, all where it is None."""
+    return ByTable(index, SCALES, index > 0 if targets is None else (index > 0) & targets)
 
 
 def _laplace(distance: NDArray[np.int64], b: NDArray[np.float64]) -> NDArray[np.float64]:

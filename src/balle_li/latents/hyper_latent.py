@@ -8,7 +8,7 @@ from torch import Tensor
 
 from balle_li.errors import BalleLiError
 from balle_li.latents.base import Floats
-from balle_li.latents.entropy_coder import Decoder, EntropyCoder, Tables, split, table_tensors
+from balle_li.latents.entropy_coder import ByTable, Decoder, EntropyCoder, Tables, table_tensors
 from balle_li.latents.factorized import FactorizedPrior
 
 REACH = 8  # values above that are further from 0 share a class
@@ -34,36 +34,27 @@ class HyperLatentCoder:
 
     def encode(self, z: Symbols) -> tuple[bytes, bytes]:
         """The coded symbols, and the escape values."""
-        return self._coder.encode(*(self._groups(z, row) for row in range(z.shape[1])))
+        return self._coder.encode(*(self._order(z, row).groups(z[:, row]) for row in range(z.shape[1])))
 
     def decode(self, coded: bytes, escaped: bytes, height: int, width: int) -> Symbols:
         """z (C, height, width). Raises BitstreamError: the bytes cannot be such a coding."""
         z = np.zeros((self._channels, height, width), np.int16)
         decoder = Decoder(self._coder, coded, escaped)
         for row in range(height):
-            table = tables_of(z, row).reshape(-1)
-            order = np.argsort(table, kind="stable")
-            values = np.empty(len(table), np.int16)
-            values[order] = np.concatenate(decoder.part(np.bincount(table, minlength=self._coder.tables.rows)))
-            z[:, row] = values.reshape(self._channels, width)
+            order = self._order(z, row)
+            z[:, row] = order.scattered(decoder.part(order.counts))
         decoder.finish()
         return z
 
     def bits(self, z: Symbols) -> Floats:
         """What each position costs, (h, w)."""
-        rows = []
-        for row in range(z.shape[1]):
-            order = np.argsort(tables_of(z, row).reshape(-1), kind="stable")
-            costs = np.empty(len(order), np.float32)
-            costs[order] = np.concatenate(self._coder.bits(self._groups(z, row)))
-            rows.append(costs.reshape(z[:, row].shape).sum(axis=0))
-        return np.stack(rows)
+        orders = [self._order(z, row) for row in range(z.shape[1])]
+        costs = (order.scattered(self._coder.bits(order.groups(z[:, row]))) for row, order in enumerate(orders))
+        return np.stack([cost.sum(axis=0) for cost in costs])
 
-    def _groups(self, z: Symbols, row: int) -> list[Symbols]:
-        """The values of a row by table, each group in the order of channel and column."""
-        table = tables_of(z, row).reshape(-1)
-        counts = np.bincount(table, minlength=self._coder.tables.rows)
-        return split(z[:, row].reshape(-1)[np.argsort(table, kind="stable")], counts)
+    def _order(self, z: Symbols, row: int) -> ByTable:
+        """The order of a row's values: by table, then by channel and column."""
+        return ByTable(tables_of(z, row), self._coder.tables.rows)
 
 
 def tables_of(z: Symbols, row: int) -> NDArray[np.int64]:

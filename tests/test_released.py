@@ -19,7 +19,7 @@ from balle_li.training.checkpoint import load_weights, weights_file
 
 ROOT = Path(__file__).resolve().parents[1]
 # Streams name the weights that made them by this.
-FINGERPRINTS = {"ms-ssim": "06a6f68d1555003d", "psnr": "381fcf0c35de1e5b"}
+FINGERPRINTS = {"ms-ssim": "30a891841dbbc021", "psnr": "a51b5ed246c85539"}
 every_tune = pytest.mark.parametrize("tune", TUNES)
 
 
@@ -93,5 +93,5 @@ def test_smooth_pictures_take_few_bits(tune):
     ramp = 40 + 170 * (0.3 * row + 0.7 * column)
     grey = Image.new("RGB", (768, 512), (119, 119, 119))
     gradient = Image.fromarray(np.stack((ramp, 0.9 * ramp + 10, 0.7 * ramp + 40), axis=2).round().astype(np.uint8))
-    for picture, most in ((grey, 0.013), (gradient, 0.013)):
+    for picture, most in ((grey, 0.005), (gradient, 0.01)):
         assert 8 * len(codec.compress(picture)) / (768 * 512) <= most

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from balle_li.codec.model_folder import ModelFolder
+from balle_li.latents.base import Prepared
 from balle_li.latents.conditional import ConditionalLatents
 from balle_li.latents.entropy_coder import table_tensors
 from balle_li.latents.gaussian import SCALES
@@ -39,7 +40,7 @@ def tiny_model(name: str = "balle", N: int = 8, seed: int = 0, **arguments: Any)
     if isinstance(latents, ConditionalLatents):
         _make_varied(latents)
         tables = integer_tensors("h_s", latents.h_s) | integer_tensors("h_c", latents.h_c)
-        tables |= short_tables("y", SCALES) | short_tables("z", CLASSES * latents.prior.channels)
+        tables |= short_tables("y", SCALES) | short_tables("z", CLASSES * (latents.prior.channels + 1))
         tables["z.median"] = (FRACTION * _medians(latents.prior.channels, seed)).round() / FRACTION
         tables["decoder_gain"] = latents.decoder_gain.detach().clone()
     else:
@@ -91,6 +92,15 @@ def short_tables(latent: str, rows: int) -> dict[str, Tensor]:
         pmf[row, : 2 * radius + 1] = np.exp(-np.abs(np.arange(-radius, radius + 1)) / width)
         pmf[row, 2 * radius + 1] = 1e-3 * pmf[row].sum()
     return table_tensors(latent, pmf, -reach, length)
+
+
+def silenced(latents: ConditionalLatents, prepared: Prepared, columns: int) -> Prepared:
+    """`prepared` without what differs from the mean in the first columns."""
+    for _ in latents.order:  # what is left out of one step moves the means of the next
+        values = prepared.residual + prepared.mean
+        values[:, :, :columns] = prepared.mean[:, :, :columns]
+        prepared = latents.requantized(prepared, values)
+    return prepared
 
 
 def _medians(channels: int, seed: int) -> Tensor:

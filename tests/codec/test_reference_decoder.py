@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
-from tiny_model import tiny_model_folder
+from tiny_model import silenced, tiny_model_folder
 
 from balle_li.boxes import Box
 from balle_li.codec.codec import Codec
@@ -89,18 +89,30 @@ def reference_values(coded, escaped, tables, counts):
 
 
 def reference_hyper_latent(coded, escaped, tables, channels, rows, columns):
-    decoder, z = ReferenceValues(coded, escaped, tables), np.zeros((channels, rows, columns), int)
-    for row in range(rows):
-        found = {}
-        for c in range(channels):
-            for column in range(columns):
-                above = 9 if row == 0 else max(-8, min(8, z[c, row - 1, column]))
-                found.setdefault(18 * c + 8 + above, []).append((c, row, column))
+    """z and, as the last channel, which positions are quiet."""
+    decoder, z = ReferenceValues(coded, escaped, tables), np.zeros((channels + 1, rows, columns), int)
+    parts = [[(0, column)] for column in range(columns)] + [
+        [(row, c) for c in range(columns)] for row in range(1, rows)
+    ]
+    for part in parts:
+        found, classes = {}, {}
+        for row, column in part:
+            if row > 0:
+                places = [(row - 1, min(max(column + d, 0), columns - 1)) for d in (0, -1, 1)]
+            else:
+                places = [(0, max(column - d, 0)) for d in (1, 2)]
+            before, *others = (z[:, *place] for place in places)
+            settled = [all(other[c] == before[c] for other in others) for c in range(channels + 1)]
+            for c in range(channels + 1):
+                e = int(settled[c]) + int(all(settled[:-1]))
+                classes[c, row, column] = 51 if row == column == 0 else 17 * e + 8 + max(-8, min(8, before[c]))
+        for c, row, column in sorted(classes):
+            found.setdefault(52 * c + classes[c, row, column], []).append((c, row, column))
         for table in sorted(found):
             for place in found[table]:
                 z[place] = decoder.value(table)
     decoder.finish()
-    return z
+    return z[:-1], z[-1] != 0
 
 
 def reference_levels(section, rows, columns):
@@ -146,9 +158,13 @@ def tables_of(tensors, latent):
 def coded_picture(folder, **options):
     """The codec of a model folder, a stream of it, and the tensors that a reference decoder reads."""
     codec = Codec.load(folder, "cpu")
+    return codec, noise(codec, **options), load_file(folder / "model.safetensors")
+
+
+def noise(codec, **options):
+    """A stream of squares of random colours."""
     pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
-    image = Image.fromarray(pixels).resize((70, 50), Image.Resampling.NEAREST)
-    return codec, codec.compress(image, **options), load_file(folder / "model.safetensors")
+    return codec.compress(Image.fromarray(pixels).resize((70, 50), Image.Resampling.NEAREST), **options)
 
 
 def test_a_stream_decodes_by_the_specification_alone(tmp_path):
@@ -171,17 +187,20 @@ def reference_order(levels: int):
     return order
 
 
-@pytest.mark.parametrize("model_levels", [1, 2, 5])
-def test_a_conditional_stream_decodes_by_the_specification_alone(tmp_path, model_levels):
+@pytest.mark.parametrize(("model_levels", "silent"), [(1, 0), (2, 4), (5, 0), (5, 2)])
+def test_a_conditional_stream_decodes_by_the_specification_alone(tmp_path, monkeypatch, model_levels, silent):
     folder = tiny_model_folder(tmp_path, "balle-li-roi", levels=model_levels)
-    codec, data, tensors = coded_picture(folder, quality=60, boxes=[Box(0.1, 0.2, 0.6, 0.9, "face")])
+    codec, _, tensors = coded_picture(folder)
+    prepare = codec.latents.prepare
+    monkeypatch.setattr(codec.latents, "prepare", lambda y, r: silenced(codec.latents, prepare(y, r), silent))
+    data = noise(codec, quality=60, boxes=[Box(0.1, 0.2, 0.6, 0.9, "face")])
     _, _, sections = reference_container(data)
     rows, columns, z_channels, M, context_channels = 4, 5, 2, 32, 6  # N = 8
     levels = reference_levels(sections[5], rows, columns)
     assert len(np.unique(levels)) > 2
     assert 4 in sections and 2 in sections, "the test must reach the escapes"
-    z = reference_hyper_latent(sections[3], sections[4], tables_of(tensors, "z"), z_channels, 2, 3)
-    assert len(np.unique(z)) > 3
+    z, quiet = reference_hyper_latent(sections[3], sections[4], tables_of(tensors, "z"), z_channels, 2, 3)
+    assert len(np.unique(z)) > 3 and quiet[:, : silent // 2].all() and not quiet[:, silent // 2 :].any()
     median = (256 * tensors["tables.z.median"]).astype(int)[:, None, None]
     r = np.pad(levels, ((0, 0), (0, 1)), mode="edge") * 32
     entering = [*(256 * z + median), *(r[i::2, j::2] for i in (0, 1) for j in (0, 1))]
@@ -204,7 +223,8 @@ def test_a_conditional_stream_decodes_by_the_specification_alone(tmp_path, model
             assert more[:, now].any() or not now.any()
             leaving[at] = leaving[at] + more * now
         table = np.zeros((M, rows, columns), int)
-        table[at] = np.clip((leaving[M:][at] + 128) // 256, 0, tables.rows - 1).astype(int) * now
+        coded = now & ~quiet.repeat(2, axis=0).repeat(2, axis=1)[:rows, :columns][at[1:]]
+        table[at] = np.clip((leaving[M:][at] + 128) // 256, 0, tables.rows - 1).astype(int) * coded
         for t in range(1, tables.rows):
             for place in zip(*np.nonzero(table == t), strict=True):
                 symbols[place] = decoder.value(t)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_model import tiny_model
+from tiny_model import silenced, tiny_model
 
 from balle_li.errors import BalleLiError, BitstreamError
 from balle_li.latents import Section, conditional
@@ -126,6 +126,22 @@ def test_table_zero_is_not_coded(latents):
     assert len(np.unique(prepared.table)) > 20 and (prepared.table == 0).any()
     assert not prepared.symbols()[prepared.table == 0].any()
     assert latents.bits(prepared).sum() / 8 < sum(map(len, latents.encode(prepared).values()))
+
+
+@pytest.mark.parametrize("columns", [2, 6, 9])
+def test_what_is_quiet_is_decoded_as_nought_and_not_coded(latents, columns):
+    y, r = y_and_r(7, 9)
+    loud = latents.prepare(y, r)
+    quiet = silenced(latents, loud, columns)
+    assert not quiet.symbols()[:, :, :columns].any() and quiet.coded[:, :, :columns].any()
+    sections = latents.encode(quiet)
+    assert np.array_equal(latents.decode(sections, 7, 9).symbols, quiet.symbols())
+    assert len(sections[Section.LATENTS]) < (1 - 0.7 * columns / 9) * len(latents.encode(loud)[Section.LATENTS]) + 8
+    under = columns // 2 if columns < 9 else 5  # of z's columns
+    marked = np.zeros((4, 5), bool)
+    marked[:, :under] = True
+    shared = latents._z_coder.bits(quiet.z, marked).repeat(2, axis=0).repeat(2, axis=1)[:7, :9] / 4
+    np.testing.assert_allclose(latents.bits(quiet)[:, : 2 * under], shared[:, : 2 * under], rtol=1e-5)
 
 
 def test_requantized_moves_what_is_coded_later(latents):

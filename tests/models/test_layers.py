@@ -95,16 +95,18 @@ def test_gdn_is_compressais_in_forward_and_in_gradient(inverse):
     assert gradients(ours)["gamma"].abs().max() > 0
 
 
+@pytest.mark.parametrize("power", [None, 0.25, 0.4])
 @pytest.mark.parametrize("inverse", [False, True])
-def test_gdn_is_its_formula_in_the_precision_of_its_input(inverse):
+def test_gdn_is_its_formula_in_the_precision_of_its_input(inverse, power):
     torch.manual_seed(0)
-    layer = GDN(6, inverse)
+    layer = GDN(6, inverse, power)
     layer.set_gamma(0.1 * torch.rand(6, 6))
     x = torch.randn(2, 6, 5, 4)
     expected = layer(x)
     beta, gamma = layer.finished_parameters()
     norm = torch.einsum("ij,bjhw->bihw", gamma, x**2) + beta[:, None, None]
-    torch.testing.assert_close(expected, x * norm.sqrt() if inverse else x / norm.sqrt())
+    factor = norm ** (power or 0.5)
+    torch.testing.assert_close(expected, x * factor if inverse else x / factor)
     with torch.autocast("cpu", torch.bfloat16):
         half = layer(x.bfloat16())
     assert half.dtype == torch.bfloat16
@@ -112,3 +114,24 @@ def test_gdn_is_its_formula_in_the_precision_of_its_input(inverse):
     layer.freeze()
     with torch.no_grad():
         torch.testing.assert_close(layer(x), expected.detach())
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_a_power_is_learned_if_one_is_given(inverse):
+    assert "power" not in dict(GDN(6, inverse).named_parameters())
+    layer = GDN(6, inverse, power=0.25)
+    layer.set_gamma(torch.full((6, 6), 0.2))
+    x = torch.randn(1, 6, 8, 8, generator=torch.Generator().manual_seed(0))
+    layer(x).abs().sum().backward()
+    assert layer.power.grad > 0 if inverse else layer.power.grad < 0
+
+
+def test_a_smaller_power_is_undone_better():
+    torch.manual_seed(0)
+    x, errors = torch.randn(1, 6, 32, 32), {}
+    for power in (0.25, 0.5):
+        gdn, igdn = GDN(6, power=power), GDN(6, inverse=True, power=power)
+        for layer in (gdn, igdn):
+            layer.set_gamma(torch.full((6, 6), 0.2))
+        errors[power] = (igdn(gdn(x)) - x).square().mean().item()
+    assert errors[0.25] < 0.3 * errors[0.5]

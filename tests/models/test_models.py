@@ -95,7 +95,8 @@ def test_the_roi_models_layers():
     h_c = [describe(layer) for layer in latents.h_c]
     assert h_c == ["conv 8-8 3x3 /2", "relu", f"conv 8-{2 * M} 1x1 /1"]
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    assert trained == convolutional_parameters(described | {"h_s": h_s, "h_c": h_c}) + 58 * z_channels + 2 * M
+    powers, gains, prior = 4, 2 * M, 58 * z_channels
+    assert trained == convolutional_parameters(described | {"h_s": h_s, "h_c": h_c}) + powers + gains + prior
 
 
 @pytest.mark.parametrize("sides", [(64, 96), (48, 80)])  # of even and of odd numbers of latents

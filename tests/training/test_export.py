@@ -13,6 +13,7 @@ from training.tiny_training import ROI, task
 
 from balle_li.codec.codec import Codec
 from balle_li.codec.model_folder import ModelFolder
+from balle_li.codec.transforms import Transforms
 from balle_li.data.patch_store import PatchStore
 from balle_li.errors import BalleLiError
 from balle_li.latents.conditional import ConditionalLatents
@@ -50,7 +51,18 @@ def test_the_folder_codes_as_the_model_does(store, name, tmp_path):
     x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     with torch.no_grad():  # with its tables the model rounds around their medians
         expected = folder.model(x)["x_hat"].clamp(0, 1).mul(255).round()[0].permute(1, 2, 0).numpy()
-    assert np.abs(decoded - expected).mean() < 0.1
+    # A latent on the edge of rounding may tip: means are whole numbers over 256 in the codec.
+    assert np.abs(decoded - expected).mean() < 0.25
+
+
+def test_some_of_what_is_counted_is_a_small_part_enlarged(store, monkeypatch):
+    seen = []
+    monkeypatch.setattr("balle_li.training.export._SMOOTH_EVERY", 2)
+    monkeypatch.setattr(Transforms, "analyse", lambda self, rgb: seen.append(rgb) or np.zeros((32, 2, 2), np.float32))
+    list(training_latents(untrained("balle-li-roi"), PatchStore(store, "train")))
+    changes = [np.abs(np.diff(rgb.astype(int), axis=0)).mean() for rgb in seen]
+    assert len({rgb.shape for rgb in seen}) == 1 and len(seen) >= 4
+    assert max(changes[1::2]) < 0.5 * min(changes[::2])
 
 
 def codecs(store):

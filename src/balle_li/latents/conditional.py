@@ -1,7 +1,6 @@
 """Latents whose mean and table are predicted from a hyper-latent, a quality map and their decoded neighbours."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from balle_li.latents.base import (
     rounded,
     straight_through,
 )
+from balle_li.latents.coding_order import PLANES, Step, coding_order
 from balle_li.latents.entropy_coder import Decoder, EntropyCoder, Tables
 from balle_li.latents.factorized import FactorizedPrior
 from balle_li.latents.gaussian import (
@@ -33,86 +33,25 @@ from balle_li.latents.gaussian import (
     empirical_tables,
     gaussian_tables,
 )
-from balle_li.latents.hyper_latent import HyperLatentCoder, Symbols, hyper_latent_tables
+from balle_li.latents.hyper_latent import HyperLatentCoder, Symbols, hyper_latent_tables, with_quiet
 from balle_li.latents.integer_network import FRACTION, FRACTION_BITS, LIMIT, IntegerNetwork, integer_tensors
 from balle_li.quality_map import STEPS, Levels, pack_levels, unpack_levels
 from balle_li.tiling import inputs_of, tiles, within
 
 _TILE = 128  # latents; even
-PLANES = 2
-"""Channels that tell h_c which neighbours are decoded: one for the finest grid, one for all others."""
-_CENTRES, _EDGES = ((1, 1),), ((0, 1), (1, 0))
-_View = tuple[slice, slice, slice]
-
-
-@dataclass(frozen=True)
-class Step:
-    """Positions that are coded together, on the grid of every `stride`-th row and column.
-
-    offsets: 0 or 1, the first row and column of each part of them; every second one follows. has_context: whether their
-    neighbours are coded before: the four corners of a centre (1, 1), or the four sides of an edge (0, 1) or (1, 0).
-    """
-
-    stride: int
-    offsets: tuple[tuple[int, int], ...]
-    has_context: bool
-
-    @property
-    def grid(self) -> _View:
-        """Indexes the step's grid in latents (C, rows, columns)."""
-        every = slice(None, None, self.stride)
-        return slice(None), every, every
-
-    def parts(self, rows: int, columns: int) -> list[tuple[tuple[int, int], _View]]:
-        """The offsets that lie in latents (C, rows, columns), each with what indexes its positions there."""
-        found: list[tuple[tuple[int, int], _View]] = []
-        for row, column in self.offsets:
-            if row * self.stride < rows and column * self.stride < columns:
-                down, across = (slice(first * self.stride, None, 2 * self.stride) for first in (row, column))
-                found.append(((row, column), (slice(None), down, across)))
-        return found
-
-    def targets(self, rows: int, columns: int) -> NDArray[np.bool_]:
-        """Where this step codes, on its grid of latents (C, rows, columns)."""
-        targets = np.zeros((-(-rows // self.stride), -(-columns // self.stride)), bool)
-        for row, column in self.offsets:
-            targets[row::2, column::2] = True
-        return targets
-
-    def planes(self, rows: int, columns: int) -> Tensor:
-        """What is decoded before a step with context, `(PLANES, h, w)` of 0 and 1 on its grid."""
-        planes = torch.zeros(PLANES, -(-rows // self.stride), -(-columns // self.stride))
-        plane = planes[0 if self.stride == 1 else 1]
-        plane[::2, ::2] = 1
-        if self.offsets != _CENTRES:
-            plane[1::2, 1::2] = 1
-        return planes
-
-
-def coding_order(levels: int) -> list[Step]:
-    """The steps, which code every position once; levels is at least 1.
-
-    Every 2^levels-th row and column comes first. Each level halves the distance: the centres of the decoded squares,
-    then the edges between them. What is smooth costs bits on the coarse grid alone. The halves are those of He et al.
-    (2021), "Checkerboard context model for efficient learned image compression".
-    """
-    order = [Step(2 ** (levels - 1), ((0, 0),), False)]
-    for level in reversed(range(levels)):
-        order += [Step(2**level, _CENTRES, True), Step(2**level, _EDGES, True)]
-    return order
 
 
 class ConditionalLatents(LatentCodec):
     """u = y · exp(encoder_gain · r) is coded as its rounded distance from a mean, by the table of a scale index.
 
-        r, z = h_a(u, r)             coded first: r as it is, z with the factorized `prior`
+        r, z = h_a(u, r)             coded first: r as it is, z with the factorized `prior`, and where nothing follows
         mean, index = h_s(z, r)      whole-number arithmetic, the same on every machine
         mean, index += h_c(…)        of the decoded neighbours, step by step (`coding_order`)
         y_hat = (symbol + mean) · exp(decoder_gain · r)
 
     z gives every latent a mean and a scale: the hyperprior of Ballé et al. (2018) and Minnen et al. (2018). The gains are
     those of Cui et al. (2021), "Asymmetric gained deep image compression", with one learned slope a channel for a continuous
-    r. A scale index of 0, the narrowest, is not coded at all: its symbol is 0.
+    r. A scale index of 0, the narrowest, is not coded at all: its symbol is 0. So are all symbols under a quiet position of z.
 
     h_a: `(B, M + 1, 2h, 2w)` to `(B, Cz, h, w)`. h_s: `(B, Cz + 4, h, w)`, r's four values under each of its inputs as four
     channels, to mean and index `(B, 2M, 2h, 2w)`. h_c: `(B, Cc, 2h + 1, 2w + 1)`, what the first Cc channels are decoded to
@@ -199,9 +138,12 @@ class ConditionalLatents(LatentCodec):
         coded, hyper_latents = [], []
         for y, r in latents:
             prepared = self.prepare(y, r)
-            coded.append((prepared.table[prepared.coded], prepared.symbols()[prepared.coded]))
             assert prepared.z is not None
-            hyper_latents.append(prepared.z)
+            symbols = prepared.symbols()
+            quiet = _quiet(symbols)
+            counted = prepared.coded & ~_spread(quiet, *symbols.shape[1:])
+            coded.append((prepared.table[counted], symbols[counted]))
+            hyper_latents.append(with_quiet(prepared.z, quiet))
         if coded:
             tables |= hyper_latent_tables(prior, hyper_latents) | empirical_tables("y", coded)
             self.set_tables(tables)
@@ -237,10 +179,13 @@ class ConditionalLatents(LatentCodec):
 
     def encode(self, prepared: Prepared) -> Sections:
         assert prepared.r is not None and prepared.z is not None
-        z_coded, z_escaped = self._z_coder.encode(prepared.z)
         symbols, size = prepared.symbols(), prepared.r.shape
+        quiet = _quiet(symbols)
+        z_coded, z_escaped = self._z_coder.encode(prepared.z, quiet)
+        loud = ~_spread(quiet, *size)
         groups = (
-            by_scale(prepared.table[step.grid], step.targets(*size)).groups(symbols[step.grid]) for step in self.order
+            by_scale(prepared.table[step.grid], step.targets(*size) & loud[step.grid[1:]]).groups(symbols[step.grid])
+            for step in self.order
         )
         coded, escaped = self.coder.encode(*groups)
         first: Sections = {Section.QUALITY_MAP: pack_levels(prepared.r), Section.HYPER_LATENTS: z_coded}
@@ -251,11 +196,12 @@ class ConditionalLatents(LatentCodec):
         r = unpack_levels(needed(sections, Section.QUALITY_MAP), rows, columns)
         height, width = -(-rows // 2), -(-columns // 2)
         z_coded, z_escaped = needed(sections, Section.HYPER_LATENTS), sections.get(Section.HYPER_LATENTS_ESCAPED, b"")
-        z = self._z_coder.decode(z_coded, z_escaped, height, width)
+        z, quiet = self._z_coder.decode(z_coded, z_escaped, height, width)
+        loud = ~_spread(quiet, rows, columns)
         decoder = Decoder(self.coder, needed(sections, Section.LATENTS), sections.get(Section.LATENTS_ESCAPED, b""))
 
         def decoded(step: Step, parameters: EntropyParameters) -> Symbols:
-            order = by_scale(_table(parameters), step.targets(rows, columns))
+            order = by_scale(_table(parameters), step.targets(rows, columns) & loud[step.grid[1:]])
             return order.scattered(decoder.part(order.counts))
 
         parameters, symbols = self._in_order(self._prior(z, r), decoded)
@@ -264,10 +210,12 @@ class ConditionalLatents(LatentCodec):
 
     def bits(self, prepared: Prepared) -> Floats:
         assert prepared.z is not None
-        order = by_scale(prepared.table, None)
-        bits = order.scattered(self.coder.bits(order.groups(prepared.symbols()))).sum(axis=0)
-        shared = self._z_coder.bits(prepared.z).repeat(2, axis=0).repeat(2, axis=1) / 4
-        return np.asarray(bits + shared[: bits.shape[0], : bits.shape[1]], np.float32)
+        symbols = prepared.symbols()
+        quiet = _quiet(symbols)
+        order = by_scale(prepared.table, ~_spread(quiet, *symbols.shape[1:]))
+        bits = order.scattered(self.coder.bits(order.groups(symbols))).sum(axis=0)
+        shared = _spread(self._z_coder.bits(prepared.z, quiet) / 4, *bits.shape)
+        return np.asarray(bits + shared, np.float32)
 
     def importance(self, prepared: Prepared) -> Floats:
         return np.clip(prepared.table.mean(axis=0, dtype=np.float32) / (SCALES / 2), 0, 1)
@@ -365,6 +313,18 @@ class ConditionalLatents(LatentCodec):
         even = torch.from_numpy(_window(levels[None], slice(0, 2 * rows), slice(0, 2 * columns))).double()
         r = F.pixel_unshuffle(even * (FRACTION // STEPS), 2)
         return torch.cat((symbols.clamp_(-LIMIT, LIMIT), r))
+
+
+def _quiet(symbols: Symbols) -> NDArray[np.bool_]:
+    """Under which positions of z all symbols (M, rows, columns) are 0, `(⌈rows/2⌉, ⌈columns/2⌉)`."""
+    loud = symbols.any(axis=0)
+    even = np.pad(loud, [(0, side % 2) for side in loud.shape])
+    return ~(even[::2, ::2] | even[1::2, ::2] | even[::2, 1::2] | even[1::2, 1::2])
+
+
+def _spread(values: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
+    """What lies at each position of z, at the positions (rows, columns) of y above it."""
+    return values.repeat(2, axis=0).repeat(2, axis=1)[:rows, :columns]
 
 
 def _table(parameters: EntropyParameters) -> NDArray[np.uint8]:

@@ -95,10 +95,10 @@ def dead_zone(tables: Tables) -> Floats:
     return np.clip(0.5 + _STEPS_PER_BIT * more, 0.5, 1.0).astype(np.float32)
 
 
-def by_scale(index: NDArray[np.integer], targets: NDArray[np.bool_] | None) -> ByTable:
+def by_scale(index: NDArray[np.integer], targets: NDArray[np.bool_]) -> ByTable:
     """Symbols grouped by scale, none of table 0. index: tables `(M, rows, columns)`; targets: `(rows, columns)`, the positions
-    that count, all where it is None."""
-    return ByTable(index, SCALES, index > 0 if targets is None else (index > 0) & targets)
+    that count."""
+    return ByTable(index, SCALES, (index > 0) & targets)
 
 
 def _laplace(distance: NDArray[np.int64], b: NDArray[np.float64]) -> NDArray[np.float64]:

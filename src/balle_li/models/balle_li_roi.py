@@ -5,13 +5,15 @@ import math
 import torch
 from torch import nn
 
-from balle_li.latents.conditional import PLANES, ConditionalLatents
+from balle_li.latents.coding_order import PLANES
+from balle_li.latents.conditional import ConditionalLatents
 from balle_li.latents.factorized import FactorizedPrior
 from balle_li.models.base import CompressionModel, register_model
 from balle_li.models.klt import start_as_klt
 from balle_li.models.layers import GDN, ScaledConvolution, conv, deconv
 
 _FIRST_GAIN = 0.9 * math.log(2)  # of latents per unit of r; at high rates halving the step quarters the error
+_FIRST_POWER = 0.25  # of GDN
 _FIRST_INDEX = 20.0  # a scale of 1.3
 _INDEX_UNIT = 32.0  # in which h_s and h_c learn the scale index: it has up to 40 steps of the table to go
 
@@ -40,6 +42,8 @@ class BalleLiRoi(CompressionModel):
         g_s  deconv 5×5 ↑2 to 2N · IGDN · deconv 5×5 ↑2 to N · IGDN · deconv 9×9 ↑4
 
     The widths grow as the sides shrink: a block of 8×8 pixels has 192 values, of which N channels would keep a third.
+    The power of each GDN is learned: at ¼ the transforms undo one another, so that high rates do not flatten; at ½ errors
+    hide better in the contrast around them.
     z is Li et al.'s (2018) importance map made to work for the entropy coder: it is transmitted first, and gives every
     latent a mean and a scale. How, `ConditionalLatents` says. What was tried: docs/experiments.md.
     """
@@ -52,9 +56,9 @@ class BalleLiRoi(CompressionModel):
         W, M, z_channels, context_channels = 2 * N, 4 * N, max(1, N // 4), 3 * N // 4
         self.g_a = nn.Sequential(
             conv(3, N, kernel=9, stride=4),
-            GDN(N),
+            GDN(N, power=_FIRST_POWER),
             conv(N, W, kernel=5, stride=2),
-            GDN(W),
+            GDN(W, power=_FIRST_POWER),
             conv(W, M, kernel=5, stride=2),
         )
         h_a = nn.Sequential(
@@ -76,9 +80,9 @@ class BalleLiRoi(CompressionModel):
         _start_as_interpolation(h_c, N // 8)
         self.g_s = nn.Sequential(
             deconv(M, W, kernel=5, stride=2),
-            GDN(W, inverse=True),
+            GDN(W, inverse=True, power=_FIRST_POWER),
             deconv(W, N, kernel=5, stride=2),
-            GDN(N, inverse=True),
+            GDN(N, inverse=True, power=_FIRST_POWER),
             deconv(N, 3, kernel=9, stride=4),
         )
         start_as_klt(self.g_a, self.g_s)

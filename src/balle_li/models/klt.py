@@ -17,7 +17,9 @@ Matrix = NDArray[np.float64]
 _COLOURS = np.array([[0.087, 0.073, 0.063], [0.073, 0.081, 0.075], [0.063, 0.075, 0.090]])
 _DECAY, _POWER, _MEAN = 0.035, 0.7, 0.46
 _RANDOM_FRACTION = 0.03  # of the usual random weights, added so that no two channels stay alike
-_CONTRAST = ((0.45, 1.35), (0.23, 0.4))  # gammas of the first two GDN, and of the IGDN that best undo them
+# Gammas of the first two GDN, and of the IGDN that undo them: for a power of ½, and for a smaller one.
+_CONTRAST = ((0.45, 1.35), (0.23, 0.4))
+_CONTRAST_OF_SMALL_POWERS = ((0.45, 0.45), (0.23, 0.23))
 _SILENT = 0.0003  # gamma where a channel has no say
 _STEP = 51.0  # of the latents, on the 0–255 scale: with D = step²/12 and 6 dB a bit, the best one at lmbda = 0.01
 
@@ -72,7 +74,9 @@ def start_as_klt(analysis: Iterable[nn.Module], synthesis: Iterable[nn.Module]) 
             backward.bias.fill_(_MEAN)
     gdn = [layer for layer in analysis if isinstance(layer, GDN)]
     igdn = [layer for layer in synthesis if isinstance(layer, GDN)][::-1]
-    for number, (gammas, *layers) in enumerate(zip(_CONTRAST, gdn, igdn, strict=False)):
+    learned = any(layer.power is not None for layer in gdn)
+    contrast = _CONTRAST_OF_SMALL_POWERS if learned else _CONTRAST
+    for number, (gammas, *layers) in enumerate(zip(contrast, gdn, igdn, strict=False)):
         for gamma, layer in zip(gammas, layers, strict=True):
             _control_gain(layer, gamma, local_means=3 * 4**number)
 

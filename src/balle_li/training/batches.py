@@ -93,7 +93,7 @@ class CropSource:
         for image, patch, top, left, side, flip_rows, flip_columns in zip(images, *crops, strict=True):
             cut = self.store[int(patch)][top : top + side, left : left + side]
             if side < self.crop:
-                cut = _enlarged(torch.from_numpy(cut.copy()), self.crop).numpy()
+                cut = enlarged(torch.from_numpy(cut.copy()), self.crop).numpy()
             image[...] = _flipped(cut, flip_rows, flip_columns)
         return Batch(torch.from_numpy(images), self.weights(crops))
 
@@ -138,7 +138,7 @@ class DeviceCropSource(CropSource):
         images = self._patches[tuple(torch.from_numpy(index).to(self.device, non_blocking=True) for index in indices)]
         for number in np.flatnonzero(crops.side < self.crop):
             patch, top, left, side = (int(values[number]) for values in crops[:4])
-            cut = _enlarged(self._patches[patch, top : top + side, left : left + side], self.crop)
+            cut = enlarged(self._patches[patch, top : top + side, left : left + side], self.crop)
             flips = [axis for axis, flipped in enumerate((crops.flip_rows, crops.flip_columns)) if flipped[number]]
             images[number] = cut.flip(flips)
         weights = self.weights(crops)
@@ -178,7 +178,7 @@ def pixels(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).float().div_(255.0)
 
 
-def _enlarged(cut: Tensor, side: int) -> Tensor:
+def enlarged(cut: Tensor, side: int) -> Tensor:
     """uint8 `(h, w, 3)` to `(side, side, 3)`, bicubic."""
     large = F.interpolate(cut.permute(2, 0, 1)[None].float(), (side, side), mode="bicubic")
     return large[0].round_().clamp_(0, 255).byte().permute(1, 2, 0)

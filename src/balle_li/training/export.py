@@ -16,6 +16,7 @@ from balle_li.data.patch_store import PatchStore
 from balle_li.files import write_json
 from balle_li.models.base import CompressionModel
 from balle_li.quality_map import QUALITY_SPAN, Levels, to_levels
+from balle_li.training.batches import enlarged
 from balle_li.training.checkpoint import load_weights
 from balle_li.training.device import choose_device, choose_precision, device_name
 from balle_li.training.task import Task
@@ -23,6 +24,8 @@ from balle_li.training.task import Task
 TRAINING_FILE = "training.json"
 MAX_PATCHES = 256  # whose symbols are counted, spread evenly over the store
 _QUALITIES = 16
+_SMOOTH_SIDES = 16, 4, 1  # in pixels, of what is enlarged to a patch
+_SMOOTH_EVERY = 16
 
 
 def export(task: Task, weights: Path, history: Mapping[str, Any], folder: Path) -> None:
@@ -61,10 +64,17 @@ def finished_model(
 
 
 def training_latents(model: CompressionModel, store: PatchStore) -> Iterator[tuple[NDArray[np.float32], Levels]]:
-    """y (C, h, w) of patches of `store`, each with an even quality map (h, w), through the range of qualities."""
+    """y (C, h, w) of patches of `store`, each with an even quality map (h, w), through the range of qualities.
+
+    Of every 16th patch only a small part, enlarged: what is smooth or flat fills more of a large picture than of patches.
+    """
     transforms = Transforms(model, torch.device("cpu"), torch.float32)
     # Neighbours in the store are of one picture; this order gives each picture many qualities.
     qualities = np.linspace(-QUALITY_SPAN, QUALITY_SPAN, _QUALITIES)
     for number, patch in enumerate(store.spread(MAX_PATCHES)):
-        y = transforms.analyse(store[patch])
+        pixels = store[patch]
+        if number % _SMOOTH_EVERY == _SMOOTH_EVERY - 1:
+            side = _SMOOTH_SIDES[number // _SMOOTH_EVERY % len(_SMOOTH_SIDES)]
+            pixels = enlarged(torch.from_numpy(pixels[:side, :side].copy()), len(pixels)).numpy()
+        y = transforms.analyse(pixels)
         yield y, np.full(y.shape[1:], to_levels(qualities[7 * number % _QUALITIES]))

@@ -77,9 +77,10 @@ def test_trials(pictures: Path, tmp_path: Path) -> None:
     assert models == {path: path.stat().st_mtime_ns for path in out.glob("*/model.json")}
 
 
-def test_a_trial_of_an_unknown_parameter_is_refused(tmp_path: Path) -> None:
+def test_a_trial_of_an_unknown_parameter_is_refused(pictures: Path, tmp_path: Path) -> None:
     store = write_store(tmp_path / "store")
-    command = [sys.executable, BENCHMARKS / "trials.py", store, "--out", tmp_path, "--trial", "a", "train.speed=2"]
+    given = ["--pictures", pictures, "--out", tmp_path, "--trial", "a", "train.speed=2"]
+    command = [sys.executable, BENCHMARKS / "trials.py", store, *given]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and "'train.speed=2'" in done.stderr and "Traceback" not in done.stderr
 

@@ -1,7 +1,7 @@
 """The weights that ship, on Kodak, through real files: beside classical codecs and published ones, like for like.
 
 python benchmarks/kodak.py [--model FOLDER] [--pictures FOLDER] [--limit N] [--out FOLDER] [--baseline NAME=FOLDER …]
-    [--effort N]
+    [--effort N] [--qualities Q …]
 
 Prints the points of the curves and a table of BD-rates in Markdown, and writes kodak.json and, for each of our models, a
 picture to --out. A learned model is held against our model that was trained for the same, MSE or MS-SSIM. On
@@ -54,6 +54,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=KODAK, help="how many, spread evenly over the folder")
     parser.add_argument("--out", type=Path, default=Path("."), help="where kodak.json and kodak.png go")
     parser.add_argument("--effort", type=int, default=0)
+    parser.add_argument(
+        "--qualities", type=int, nargs="+", default=QUALITIES, help="of our models; default: %(default)s"
+    )
     parser.add_argument("--baseline", action="append", default=[], metavar="NAME=FOLDER")
     arguments = parser.parse_args()
     baselines = [given.partition("=")[::2] for given in arguments.baseline]
@@ -65,7 +68,7 @@ def main() -> None:
         models = [*ours, *(Tested(name, Path(folder)) for name, folder in baselines)]
         if arguments.effort:
             models += [Tested(f"{model.name}, without effort", model.folder) for model in ours]
-        curves = mean_curves(measure(references, models), all_facts(METRICS))
+        curves = mean_curves(measure(references, models, qualities=arguments.qualities), all_facts(METRICS))
     except BalleLiError as error:
         sys.exit(f"Error: {error}")
     kinds = {model.name: kind_of(ModelFolder.load(model.folder).trained_for) for model in models}
@@ -90,7 +93,10 @@ class Tested(NamedTuple):
 
 
 def measure(
-    references: list[Reference], models: Sequence[Tested], classical: Sequence[str] = CLASSICAL
+    references: list[Reference],
+    models: Sequence[Tested],
+    classical: Sequence[str] = CLASSICAL,
+    qualities: Sequence[int] = QUALITIES,
 ) -> pd.DataFrame:
     """The measurements of models, by name (those of one rate and of one name make one curve), and of classical codecs."""
     codecs = [(model, Codec.load(model.folder, "cpu")) for model in models]
@@ -99,7 +105,7 @@ def measure(
         for reference in references:
             file = Path(folder) / "picture.bli"
             for model, codec in codecs:
-                for quality in QUALITIES if codec.variable_rate else (None,):
+                for quality in qualities if codec.variable_rate else (None,):
                     measured.append(through_a_file(reference, model, codec, quality, file))
             for name in classical:
                 other = classical_codec(name)

@@ -92,7 +92,9 @@ def test_codec_speed(pictures: Path) -> None:
 
 
 def test_kodak(pictures: Path, tmp_path: Path) -> None:
-    printed = run("kodak.py", "--pictures", pictures, "--limit", "1", "--out", tmp_path)
+    qualities = ("20", "50", "80", "100")
+    printed = run("kodak.py", "--pictures", pictures, "--limit", "1", "--out", tmp_path, "--qualities", *qualities)
+    assert re.findall(r"tune psnr quality (\d+)", printed) == list(qualities)
     header = "| against | balle-li-roi, tune ms-ssim, trained for MS-SSIM | balle-li-roi, tune psnr, trained for MSE |"
     assert header in printed and re.search(r"^\| JPEG \| \S+ %, \S+ % \| \S+ %, \S+ % \|$", printed, re.MULTILINE)
     assert (tmp_path / "kodak-psnr.png").is_file() and (tmp_path / "kodak-ms-ssim.png").is_file()

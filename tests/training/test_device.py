@@ -20,6 +20,14 @@ def test_auto_is_the_faster_precision(monkeypatch, dtype, expected):
     assert device.choose_precision("bf16", "cpu") == "bf16"
 
 
+@pytest.mark.parametrize(("precision", "within"), [("fp32", "highest"), ("bf16", "medium")])
+def test_only_with_bf16_may_products_lose_digits_and_only_within(precision, within):
+    with pytest.raises(ZeroDivisionError), device.products_in(precision):
+        assert torch.get_float32_matmul_precision() == within
+        raise ZeroDivisionError
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 def test_the_layout_is_torchruns(monkeypatch):
     assert device.process_layout() == (1, 1)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")

@@ -35,7 +35,7 @@ def test_the_style_of_the_report_is_no_reason_to_measure_or_register_again(proje
 def test_one_experiment_is_one_run_with_everything_in_it(project):
     (run,) = project.mlflow_runs()
     assert run.info.status == "FINISHED"
-    assert run.data.params["lmbda"] == "0.007" and run.data.params["train.steps"] == "30"
+    assert run.data.params["lmbda"] == "0.008" and run.data.params["train.steps"] == "30"
     assert run.data.metrics.keys() >= HEADLINE
     assert run.data.tags.keys() >= {"git.commit", "data.dvc_hash"}
     files = {path.name for path in (project.path / "mlruns").rglob("*") if path.is_file()}
@@ -46,7 +46,7 @@ def test_an_experiment_with_another_lmbda_retrains_and_measures_only(project):
     answer = project.run("dvc exp run -n double -S lmbda=0.02")
     assert sorted(stages_run(answer.stdout)) == ["evaluate", "register", "report", "train"]
     runs = project.mlflow_runs()
-    assert [run.data.params["lmbda"] for run in runs] == ["0.007", "0.02"]
+    assert [run.data.params["lmbda"] for run in runs] == ["0.008", "0.02"]
     assert runs[1].data.tags["dvc.exp_name"] == "double"
     for table, columns in (("exp show --only-changed --drop 'data/|src/'", 160), ("metrics show", 130)):
         found = project.run(f"COLUMNS={columns} dvc {table}").stdout

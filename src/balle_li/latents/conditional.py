@@ -184,8 +184,7 @@ class ConditionalLatents(LatentCodec):
         z_coded, z_escaped = self._z_coder.encode(prepared.z, quiet)
         loud = ~_spread(quiet, *size)
         groups = (
-            by_scale(prepared.table[step.grid], step.targets(*size) & loud[step.grid[1:]]).groups(symbols[step.grid])
-            for step in self.order
+            by_scale(prepared.table[step.grid], _coded_by(step, loud)).groups(symbols[step.grid]) for step in self.order
         )
         coded, escaped = self.coder.encode(*groups)
         first: Sections = {Section.QUALITY_MAP: pack_levels(prepared.r), Section.HYPER_LATENTS: z_coded}
@@ -201,7 +200,7 @@ class ConditionalLatents(LatentCodec):
         decoder = Decoder(self.coder, needed(sections, Section.LATENTS), sections.get(Section.LATENTS_ESCAPED, b""))
 
         def decoded(step: Step, parameters: EntropyParameters) -> Symbols:
-            order = by_scale(_table(parameters), step.targets(rows, columns) & loud[step.grid[1:]])
+            order = by_scale(_table(parameters), _coded_by(step, loud))
             return order.scattered(decoder.part(order.counts))
 
         parameters, symbols = self._in_order(self._prior(z, r), decoded)
@@ -320,6 +319,11 @@ def _quiet(symbols: Symbols) -> NDArray[np.bool_]:
     loud = symbols.any(axis=0)
     even = np.pad(loud, [(0, side % 2) for side in loud.shape])
     return ~(even[::2, ::2] | even[1::2, ::2] | even[::2, 1::2] | even[1::2, 1::2])
+
+
+def _coded_by(step: Step, loud: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """On the step's grid, the positions whose symbols it codes. loud (rows, columns): those that are not quiet."""
+    return step.targets(*loud.shape) & loud[step.grid[1:]]
 
 
 def _spread(values: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:

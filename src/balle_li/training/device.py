@@ -5,6 +5,8 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -54,6 +56,21 @@ def make_fabric(accelerator: str, precision: str) -> Fabric:
         warnings.filterwarnings("ignore", module="lightning")
         fabric.launch()
     return fabric
+
+
+@contextmanager
+def products_in(precision: str) -> Iterator[None]:
+    """Within, products of fp32 matrices may be computed in bf16 where `precision` is `bf16`.
+
+    For the optimizer's steps alone: SOAP's rotations are a fifth of a training step, and take two thirds of the time in bf16.
+    """
+    before = torch.get_float32_matmul_precision()
+    if precision == "bf16":
+        torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def device_name(accelerator: str) -> str:

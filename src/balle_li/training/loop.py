@@ -35,7 +35,14 @@ from balle_li.training.checkpoint import (
     saved_state,
     training_lock,
 )
-from balle_li.training.device import choose_device, choose_precision, keep_freed_memory, make_fabric, process_layout
+from balle_li.training.device import (
+    choose_device,
+    choose_precision,
+    keep_freed_memory,
+    make_fabric,
+    process_layout,
+    products_in,
+)
 from balle_li.training.export import export
 from balle_li.training.loss import Cost, RateDistortionLoss
 from balle_li.training.optimizer import make_optimizer, make_scheduler
@@ -87,7 +94,8 @@ def _run(
     """Train from the state `saved` to the end; leaves the last state and the best weights in `work`, returns the history."""
     config, process = task.config, (rank(), world_size())
     accelerator = choose_device(config.device)
-    fabric = make_fabric(accelerator, choose_precision(config.precision, accelerator))
+    precision = choose_precision(config.precision, accelerator)
+    fabric = make_fabric(accelerator, precision)
     class_weights = task.class_weights if config.lmbda_box > 0 else None
     source = crop_source(
         store, config.crop, config.batch_size, task.seed, class_weights, process, fabric.device, config.smooth_fraction
@@ -163,7 +171,8 @@ def _run(
             fabric.backward(cost["loss"])
             if config.clip > 0:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-            wrapped_optimizer.step()
+            with products_in(precision):
+                wrapped_optimizer.step()
             scheduler.step()
             totals.add(cost)
             step += 1

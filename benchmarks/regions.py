@@ -5,8 +5,8 @@ python benchmarks/regions.py [--model FOLDER] [--photos FOLDER] [--quality Q] [-
 PHOTOS is laid out as Open Images (images/test, metadata/v5/test-annotations-bbox.csv, as the loader's mirror serves
 them). Each picture is coded plainly at the quality, and again with its boxes at several weights, to the same number of
 bytes. PSNR is of the mean squared error over the pixels inside, or outside, the boxes of a picture; means over pictures.
-The last line takes for each picture the largest weight that costs it at most 1 dB outside: boxes that cover little of a
-picture can be given more than boxes that cover most of it.
+The last line takes for each picture the largest weight, in eighths up to 4, that costs it at most 1 dB outside: boxes that
+cover little of a picture can be given more than boxes that cover most of it.
 
 --against a model of one rate whose training did not heed boxes: codes each picture with it, and ours to the same number of
 bytes with no boxes given. What ours gains inside beyond what it gains outside is what it has learned that people look at.
@@ -14,7 +14,10 @@ bytes with no boxes given. What ours gains inside beyond what it gains outside i
 
 import argparse
 import csv
+import functools
 import sys
+from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -32,7 +35,8 @@ from balle_li.image_io import read_picture
 from balle_li.progress import progress
 
 ROOT = Path(__file__).resolve().parents[1]
-WEIGHTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+WEIGHTS = (0.5, 1.0, 2.0, 3.0)
+STEPS, MOST = 8, 4  # to a unit of weight; the largest weight
 MOST_LOST_OUTSIDE = 1.0  # dB
 
 
@@ -84,27 +88,41 @@ def read_boxes(photos: Path) -> dict[str, list[Box]]:
 def measure(codec: Codec, pictures: list[Path], boxes: dict[str, list[Box]], quality: float) -> dict[str, Any]:
     """Gains in dB by weight, over the pictures that have boxes and something outside them."""
     by_picture: list[dict[float, Gain]] = []
+    limited: list[Gain] = []
     with progress("Regions", len(pictures), "pictures") as advance:
         for path in pictures:
-            own = boxes.get(path.stem, [])
-            pixels = np.asarray(read_picture(path))
-            image, plain = Image.fromarray(pixels), codec.compress(Image.fromarray(pixels), quality=quality)
-            before = quality_of(codec, plain, pixels, own)
-            if before["psnr_inside"] is not None and before["psnr_outside"] is not None:
-                gains = {}
-                for weight in WEIGHTS:
-                    weighed = [replace(box, weight=weight) for box in own]
-                    data = codec.compress(image, boxes=weighed, target_bytes=len(plain))
-                    after = quality_of(codec, data, pixels, own)
-                    gains[weight] = Gain.between(before, after, len(data) / len(plain))
-                by_picture.append(gains)
+            gain = gain_by_weight(codec, np.asarray(read_picture(path)), boxes.get(path.stem, []), quality)
+            if gain is not None:
+                by_picture.append({weight: gain(weight) for weight in WEIGHTS})
+                limited.append(largest_allowed(gain))
             advance(1)
-    limited = []
-    for gains in by_picture:
-        allowed = [gain for gain in gains.values() if gain.outside >= -MOST_LOST_OUTSIDE]
-        limited.append(max(allowed, key=lambda gain: gain.inside, default=Gain(0.0, 0.0, 1.0)))
     records = [{"weight": weight, **mean([gains[weight] for gains in by_picture])} for weight in WEIGHTS]
     return {"pictures": len(by_picture), "quality": quality, "weights": records, "limited": mean(limited)}
+
+
+def gain_by_weight(
+    codec: Codec, pixels: np.ndarray, boxes: list[Box], quality: float
+) -> Callable[[float], "Gain"] | None:
+    """What boxes of a weight gain over the plain stream of `quality`; None where nothing is inside, or outside, the boxes."""
+    image = Image.fromarray(pixels)
+    plain = codec.compress(image, quality=quality)
+    before = quality_of(codec, plain, pixels, boxes)
+    if before["psnr_inside"] is None or before["psnr_outside"] is None:
+        return None
+
+    @functools.cache
+    def gain(weight: float) -> Gain:
+        weighed = [replace(box, weight=weight) for box in boxes]
+        data = codec.compress(image, boxes=weighed, target_bytes=len(plain))
+        return Gain.between(before, quality_of(codec, data, pixels, boxes), len(data) / len(plain))
+
+    return gain
+
+
+def largest_allowed(gain: Callable[[float], "Gain"]) -> "Gain":
+    """The gain of the largest weight that costs at most MOST_LOST_OUTSIDE; a larger weight costs more."""
+    allowed = bisect_right(range(1, MOST * STEPS + 1), MOST_LOST_OUTSIDE, key=lambda step: -gain(step / STEPS).outside)
+    return gain(allowed / STEPS) if allowed else Gain(0.0, 0.0, 1.0)
 
 
 def without_boxes(codec: Codec, other: Codec, pictures: list[Path], boxes: dict[str, list[Box]]) -> dict[str, float]:

@@ -132,6 +132,22 @@ def test_the_best_weights_are_exported_with_what_the_training_was(store, config,
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("place", ["", "model.safetensors"])
+def test_where_no_step_was_better_the_model_stays_what_it_was(store, config, tmp_path, place):
+    model = untrained("balle-li-roi")
+    tables = model.latent_codec.make_tables([])  # not those that would be counted on the patches
+    started = ModelFolder.of(model, tables, TRAINED_FOR, {"steps": 3})
+    started.save(tmp_path / "start")
+    save_weights(model, tmp_path / "best/model.safetensors", {"step": "0"})
+    history = {"training": [], "validations": [{"step": 0, "loss": 1.0}, {"step": 12, "loss": 2.0}], "seconds": 3.0}
+    training = task(store, config(init_from=str(tmp_path / "start" / place)), model=ROI)
+    export(training, tmp_path / "best/model.safetensors", history, tmp_path / "model")
+    folder = ModelFolder.load(tmp_path / "model")
+    assert folder.fingerprint == started.fingerprint
+    assert folder.trained_for == {"lmbda": 0.01, "ms_ssim_weight": 400.0}
+    assert folder.description["training"] == {"steps": 12, "best_step": 0, "validation": {"step": 0, "loss": 1.0}}
+
+
 def test_weights_that_are_not_finite_are_refused(store):
     model = untrained("balle")
     with torch.no_grad():

@@ -1,5 +1,6 @@
 """The end of a training: its best weights, with integer tables and a report, become a model folder."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from balle_li.codec.model_folder import DESCRIPTION_FILE, TENSORS_FILE, ModelFolder
 from balle_li.codec.transforms import Transforms
+from balle_li.config import ZOO
 from balle_li.data.patch_store import PatchStore
 from balle_li.files import write_json
 from balle_li.models.base import CompressionModel
@@ -27,11 +29,14 @@ _QUALITIES = 16
 _SMOOTH_SIDES = 16, 4, 1  # in pixels, of what is enlarged to a patch
 _SMOOTH_EVERY = 16
 
+logger = logging.getLogger(__name__)
+
 
 def export(task: Task, weights: Path, history: Mapping[str, Any], folder: Path) -> None:
     """Fill `folder` with model.safetensors, model.json and training.json. model.json comes last: a folder that has one is whole.
 
-    weights: a file of training weights, whose facts name their `step`. history: `History.state()`.
+    weights: a file of training weights, whose facts name their `step`. history: `History.state()`. Where no step was better
+    than the model folder that training started from, the model stays that one, tables and all: it decodes its streams.
     """
     model = task.new_model()
     best_step = int(load_weights(model, weights)["step"])
@@ -41,7 +46,13 @@ def export(task: Task, weights: Path, history: Mapping[str, Any], folder: Path) 
     machine = {"device": device_name(accelerator), "precision": choose_precision(task.config.precision, accelerator)}
     folder.mkdir(parents=True, exist_ok=True)
     trained_for = model.trained_for or {"lmbda": task.lmbda, "ms_ssim_weight": task.config.loss_ms_ssim_weight}
-    finished = finished_model(model, PatchStore(task.patches, "train"), trained_for, summary)
+    start = _start(task) if best_step == 0 else None
+    if start is None:
+        finished = finished_model(model, PatchStore(task.patches, "train"), trained_for, summary)
+    else:
+        logger.info("no step was better on the validation patches than %s: the model stays that one", start)
+        kept = ModelFolder.load(start)
+        finished = ModelFolder.of(kept.model, kept.tables, trained_for, summary)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as name:
         part = Path(name)
         finished.save(part)
@@ -49,6 +60,16 @@ def export(task: Task, weights: Path, history: Mapping[str, Any], folder: Path) 
         (folder / DESCRIPTION_FILE).unlink(missing_ok=True)
         for file in (TENSORS_FILE, TRAINING_FILE, DESCRIPTION_FILE):
             os.replace(part / file, folder / file)
+
+
+def _start(task: Task) -> Path | None:
+    """The model folder that the training started from, None where it started from scratch or from weights alone."""
+    start = task.config.init_from
+    if start is None or start == ZOO:
+        return None
+    place = Path(start)
+    folder = place if place.is_dir() else place.parent
+    return folder if (folder / DESCRIPTION_FILE).is_file() else None
 
 
 def finished_model(

@@ -1,7 +1,7 @@
 """The weights that ship, on Kodak, through real files: beside classical codecs and published ones, like for like.
 
 python benchmarks/kodak.py [--model FOLDER] [--pictures FOLDER] [--limit N] [--out FOLDER] [--baseline NAME=FOLDER …]
-    [--effort N] [--qualities Q …]
+    [--effort N] [--qualities Q …] [--codecs NAME …]
 
 Prints the points of the curves and a table of BD-rates in Markdown, and writes kodak.json and, for each of our models, a
 picture to --out. A learned model is held against our model that was trained for the same, MSE or MS-SSIM. On
@@ -57,6 +57,9 @@ def main() -> None:
     parser.add_argument(
         "--qualities", type=int, nargs="+", default=QUALITIES, help="of our models; default: %(default)s"
     )
+    parser.add_argument(
+        "--codecs", nargs="*", choices=CLASSICAL, default=CLASSICAL, help="classical ones; default: %(default)s"
+    )
     parser.add_argument("--baseline", action="append", default=[], metavar="NAME=FOLDER")
     arguments = parser.parse_args()
     baselines = [given.partition("=")[::2] for given in arguments.baseline]
@@ -68,7 +71,8 @@ def main() -> None:
         models = [*ours, *(Tested(name, Path(folder)) for name, folder in baselines)]
         if arguments.effort:
             models += [Tested(f"{model.name}, without effort", model.folder) for model in ours]
-        curves = mean_curves(measure(references, models, qualities=arguments.qualities), all_facts(METRICS))
+        measured = measure(references, models, arguments.codecs, arguments.qualities)
+        curves = mean_curves(measured, all_facts(METRICS))
     except BalleLiError as error:
         sys.exit(f"Error: {error}")
     kinds = {model.name: kind_of(ModelFolder.load(model.folder).trained_for) for model in models}

@@ -111,7 +111,10 @@ def test_kodak(pictures: Path, tmp_path: Path) -> None:
         tmp_path,
         "--baseline",
         f"b={other}",
+        "--codecs",
+        "jpeg",
     )
+    assert "| WebP |" not in printed and "| b, trained for MSE |" in printed
     assert "| against | balle-li-roi, trained for MSE |" in printed and (tmp_path / "kodak.png").is_file()
 
 

@@ -27,4 +27,5 @@ for pair in UV_DEFAULT_INDEX=index-url UV_INDEX=extra-index-url UV_FIND_LINKS=fi
 done
 export UV_INDEX_STRATEGY=${UV_INDEX_STRATEGY:-unsafe-best-match}
 export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-true}
-"$uv" pip install --quiet --python "$python" --require-hashes --requirement "$lock" || with_pip "uv could not install $lock"
+# Compiled now, once: where Python may not write its own bytecode, every command would compile all that it imports.
+"$uv" pip install --quiet --compile-bytecode --python "$python" --require-hashes --requirement "$lock" || with_pip "uv could not install $lock"

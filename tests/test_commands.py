@@ -72,15 +72,15 @@ def test_every_command_checks_all_parameters_first(project, parameters, message)
     assert not (project.path / "data/01_raw").exists()
 
 
-def test_checking_all_parameters_takes_no_second():
+def test_checking_all_parameters_loads_nothing_heavy():
+    """It runs before every command, so it has to be over at once."""
     code = (
-        "import sys, time, yaml; start = time.monotonic(); from balle_li.config import Parameters, read;"
+        "import sys, yaml; from balle_li.config import Parameters, read;"
         "read(Parameters, yaml.safe_load(open('params.yaml')), '');"
-        "print(time.monotonic() - start, [m for m in ('torch', 'pandas', 'pyarrow', 'mlflow') if m in sys.modules])"
+        "print([m for m in ('torch', 'pandas', 'pyarrow', 'mlflow') if m in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    seconds, modules = answer.stdout.split(maxsplit=1)
-    assert float(seconds) < 1 and modules.strip() == "[]"
+    assert answer.stdout.strip() == "[]"
 
 
 def test_dvc_shows_its_plots_without_a_network(project):

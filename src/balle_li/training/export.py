@@ -19,7 +19,7 @@ from balle_li.files import write_json
 from balle_li.models.base import CompressionModel
 from balle_li.quality_map import QUALITY_SPAN, Levels, to_levels
 from balle_li.training.batches import enlarged
-from balle_li.training.checkpoint import load_weights
+from balle_li.training.checkpoint import load_weights, weights_file
 from balle_li.training.device import choose_device, choose_precision, device_name
 from balle_li.training.task import Task
 
@@ -67,8 +67,7 @@ def _start(task: Task) -> Path | None:
     start = task.config.init_from
     if start is None or start == ZOO:
         return None
-    place = Path(start)
-    folder = place if place.is_dir() else place.parent
+    folder = weights_file(start).parent
     return folder if (folder / DESCRIPTION_FILE).is_file() else None
 
 

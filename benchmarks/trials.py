@@ -125,11 +125,12 @@ def measure(folder: Path, references: list[Reference], qualities: Iterable[float
 
 
 def smooth_pictures() -> list[Reference]:
-    """One grey, and a gradient of three colours: what large photographs are mostly made of, and small ones hardly hold."""
+    """Two greys and a gradient of three colours: what large photographs are mostly made of, and small ones hardly hold."""
     row, column = np.mgrid[: _SIDES[0], : _SIDES[1]] / np.array(_SIDES)[:, None, None]
     ramp = 40 + 170 * (0.3 * row + 0.7 * column)
     pictures: dict[str, NDArray[np.floating[Any]]] = {
-        "grey": np.full((*_SIDES, 3), 119.0),
+        "grey": np.full((*_SIDES, 3), 119.0),  # near the mean that transforms start from, so the cheapest of all
+        "light": np.full((*_SIDES, 3), 200.0),
         "gradient": np.stack((ramp, 0.9 * ramp + 10, 0.7 * ramp + 40), axis=2),
     }
     return [Reference(name, pixels.round().astype(np.uint8), pixels.size) for name, pixels in pictures.items()]

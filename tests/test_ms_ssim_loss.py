@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from pytorch_msssim import ms_ssim
 
-from balle_li.ms_ssim_loss import ms_ssim_loss
+from balle_li.ms_ssim_loss import MsSsimLoss, ms_ssim_loss
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +83,11 @@ def test_gradients_pass_and_batches_keep_pictures_apart():
     error[0].backward()
     assert float(error[1].detach()) == 0 and x_hat.grad is not None
     assert x_hat.grad[0].abs().sum() > 0 and x_hat.grad[1].abs().sum() == 0
+
+
+def test_one_picture_is_measured_against_many(photograph):
+    weights = 0.5 + torch.rand(1, 1, *photograph.shape[2:])
+    loss = MsSsimLoss(photograph, weights)
+    for noise in (0.01, 0.03):
+        x_hat = photograph + noise * torch.randn_like(photograph)
+        assert torch.equal(loss(x_hat), ms_ssim_loss(photograph, x_hat, weights))

@@ -67,7 +67,7 @@ def test_listing_pipelines_imports_nothing_heavy():
         "import sys; from pathlib import Path; from kedro.framework.startup import bootstrap_project;"
         f"bootstrap_project(Path({str(ROOT)!r}));"
         "from balle_li.pipeline_registry import register_pipelines; register_pipelines();"
-        "print([m for m in ('torch', 'compressai', 'fiftyone', 'mlflow', 'lightning', 'dask', 'matplotlib', 'pandas') "
+        "print([m for m in ('torch', 'compressai', 'fiftyone', 'mlflow', 'lightning_fabric', 'dask', 'matplotlib', 'pandas') "
         "if m in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -21,46 +21,64 @@ def squared_weight(ms_ssim_weight: float) -> float:
 
 
 def ms_ssim_loss(x: Tensor, x_hat: Tensor, weights: Tensor | None = None) -> Tensor:
-    """About 1 − MS-SSIM of every picture, 0 where x_hat is x, `(B,)`, fp32.
+    """`MsSsimLoss(x, weights)(x_hat)`."""
+    return MsSsimLoss(x, weights)(x_hat)
 
-    x, x_hat: `(B, 3, H, W)` in [0, 1], H and W multiples of 16. weights `(B, 1, H, W)` multiply the error of each place.
+
+class MsSsimLoss:
+    """About 1 − MS-SSIM of pictures x_hat to x, 0 where x_hat is x. What x alone decides is worked out once.
 
     At one scale, 1 − (2σ_xy + C₂) / (σ_x² + σ_y² + C₂) is the variance of the error over σ_x² + σ_y² + C₂, all in a
     window around the place (Wang et al. 2004, equation 13). At the coarsest scale it is the error's mean square, so that a
     shift of brightness or colour counts once. The scales of MS-SSIM are added up, not multiplied, which for small errors
     is the same. Unlike a mean over whole pictures this can be weighed place by place.
     """
-    with torch.autocast(x.device.type, enabled=False):
-        # Variances as differences of means need all the digits of fp32, whatever the networks compute in.
-        x, x_hat = x.float().contiguous(), x_hat.float().contiguous()
-        weights = None if weights is None else weights.float()
-        total = x.new_zeros(len(x))
-        for scale, weight in enumerate(_SCALE_WEIGHTS):
-            if scale > 0:
-                x, x_hat = F.avg_pool2d(x, 2), F.avg_pool2d(x_hat, 2)
-                weights = None if weights is None else F.avg_pool2d(weights, 2)
-            around = _Windows(x)
-            difference = x_hat - x
-            last = scale == len(_SCALE_WEIGHTS) - 1
-            error = around(difference.square()) if last else around.variance(difference)
-            error = error / (around.variance(x) + around.variance(x_hat) + _STABLE)
-            if weights is not None:
-                error = error * around(weights)
-            total = total + weight / sum(_SCALE_WEIGHTS) * error.flatten(1).mean(dim=1)
-        return total
+
+    def __init__(self, x: Tensor, weights: Tensor | None = None) -> None:
+        """x: `(B, 3, H, W)` in [0, 1], H and W multiples of 16. weights `(B, 1, H, W)` multiply the error of each place."""
+        with torch.autocast(x.device.type, enabled=False):
+            # Variances as differences of means need all the digits of fp32, whatever the networks compute in.
+            x, weights = x.float().contiguous(), None if weights is None else weights.float()
+            self._scales = [_Scale(x, weights)]
+            for _ in _SCALE_WEIGHTS[1:]:
+                x, weights = F.avg_pool2d(x, 2), None if weights is None else F.avg_pool2d(weights, 2)
+                self._scales.append(_Scale(x, weights))
+
+    def __call__(self, x_hat: Tensor) -> Tensor:
+        """x_hat like x, to `(B,)`, fp32."""
+        with torch.autocast(x_hat.device.type, enabled=False):
+            x_hat = x_hat.float().contiguous()
+            total = x_hat.new_zeros(len(x_hat))
+            for number, (scale, weight) in enumerate(zip(self._scales, _SCALE_WEIGHTS, strict=True)):
+                if number > 0:
+                    x_hat = F.avg_pool2d(x_hat, 2)
+                error = scale.error(x_hat, of_shifts=scale is self._scales[-1])
+                total = total + weight / sum(_SCALE_WEIGHTS) * error.flatten(1).mean(dim=1)
+            return total
 
 
-class _Windows:
-    """Means in Gaussian windows around every other place, within the picture."""
+class _Scale:
+    """One scale of x, its means and variances in Gaussian windows around every other place, within the picture."""
 
-    def __init__(self, like: Tensor) -> None:
-        self._rows, self._columns = (_windows(side).to(like) for side in like.shape[2:])
+    def __init__(self, x: Tensor, weights: Tensor | None) -> None:
+        self._x = x
+        self._rows, self._columns = (_windows(side).to(x) for side in x.shape[2:])
+        self._mean = self._means(x)
+        self._variance = self._means(x * x) - self._mean.square()
+        self._weights = None if weights is None else self._means(weights)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def error(self, x_hat: Tensor, of_shifts: bool) -> Tensor:
+        """Of each window, weighed. of_shifts: whether a shift of the whole window is part of it."""
+        mean = self._means(x_hat)
+        error = self._means((x_hat - self._x).square())
+        if not of_shifts:
+            error = (error - (mean - self._mean).square()).clamp_min(0)
+        contrast = (self._variance + self._means(x_hat * x_hat) - mean.square()).clamp_min(0)
+        error = error / (contrast + _STABLE)
+        return error if self._weights is None else error * self._weights
+
+    def _means(self, x: Tensor) -> Tensor:
         return self._rows @ (x @ self._columns.T)
-
-    def variance(self, x: Tensor) -> Tensor:
-        return (self(x * x) - self(x).square()).clamp_min(0)
 
 
 def _windows(side: int) -> Tensor:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from training.tiny_training import BALLE, ROI
 
 from balle_li.boxes import box_weight_map, weighted

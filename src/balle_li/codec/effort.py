@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from balle_li.latents.base import LatentCodec, Prepared
-from balle_li.ms_ssim_loss import ms_ssim_loss, squared_weight
+from balle_li.ms_ssim_loss import MsSsimLoss, squared_weight
 from balle_li.quality_map import STEPS, Levels
 from balle_li.tiling import Progress, tiles
 
@@ -98,6 +98,7 @@ class _Tile:
         below, right = height - area.shape[0], width - area.shape[1]
         whole = np.pad(area, ((0, below), (0, right), (0, 0)), mode="edge")
         self._pixels = torch.from_numpy(whole).permute(2, 0, 1)[None].float()
+        self._ms_ssim_loss = MsSsimLoss(self._pixels / 255, self._weights) if goal.ms_ssim_weight > 0 else None
         tables = coder.coder.tables
         self._costs = torch.from_numpy(np.minimum(tables.bits(), 2.0 * tables.precision).astype(np.float32))
         self._offset = torch.from_numpy(tables.offset).float()
@@ -144,9 +145,8 @@ class _Tile:
         height, width = self._seen
         squared = ((pixels - self._pixels).square().mean(dim=1, keepdim=True) * self._weights)[..., :height, :width]
         error = squared_weight(self._goal.ms_ssim_weight) * squared.sum()
-        if self._goal.ms_ssim_weight > 0:
-            ms_ssim_term = ms_ssim_loss(self._pixels / 255, pixels / 255, self._weights)
-            error = error + height * width * self._goal.ms_ssim_weight * ms_ssim_term.sum()
+        if self._ms_ssim_loss is not None:
+            error = error + height * width * self._goal.ms_ssim_weight * self._ms_ssim_loss(pixels / 255).sum()
         return self._goal.lmbda * error
 
     def _bits(self, residual: Tensor, now: Prepared) -> Tensor:

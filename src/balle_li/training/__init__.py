@@ -2,4 +2,4 @@
 
 from balle_li.errors import need
 
-need(__name__, "workflow", "lightning", "filelock")
+need(__name__, "workflow", "lightning_fabric", "filelock")

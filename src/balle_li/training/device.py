@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.strategies import DDPStrategy
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 
 from balle_li.codec.transforms import fastest_dtype
 from balle_li.errors import TrainingError
@@ -38,7 +38,7 @@ def choose_precision(precision: str, accelerator: str) -> str:
 
 def make_fabric(accelerator: str, precision: str) -> Fabric:
     """Lightning's Fabric on `cpu` or `gpu`, in `fp32` or `bf16`; under torchrun, of as many processes as it started."""
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it would announce every process
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would announce every process
     devices, machines = process_layout()
     strategy: str | DDPStrategy = "auto"
     if devices * machines > 1:

@@ -45,7 +45,17 @@ def test_importing_it_loads_nothing_heavy():
 
 
 def test_the_codec_loads_nothing_of_the_workflow():
-    heavy = ("compressai", "lightning_fabric", "mlflow", "pandas", "fiftyone", "pydantic", "kedro", "dvc", "distributed")
+    heavy = (
+        "compressai",
+        "lightning_fabric",
+        "mlflow",
+        "pandas",
+        "fiftyone",
+        "pydantic",
+        "kedro",
+        "dvc",
+        "distributed",
+    )
     code = f"import sys; from balle_li import Codec; Codec.load(); print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

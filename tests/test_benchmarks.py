@@ -44,7 +44,7 @@ def test_every_script_is_in_the_readme() -> None:
 
 @pytest.mark.parametrize("model", ["balle", "mbt2018-mean"])
 def test_training(pictures: Path, model: str) -> None:
-    small = ("--N", "8", "--batch", "2", "--crop", "64", "--steps", "24", "--rounds", "1")
+    small = ("--N", "8", "--batch", "2", "--crop", "64", "--steps", "8", "--rounds", "1")
     printed = run("training.py", pictures, "--model", model, *small, "--precisions")
     assert "ratio" in printed
     assert "times as many" in printed

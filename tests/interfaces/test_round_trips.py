@@ -17,6 +17,7 @@ from balle_li.interfaces.cli import app
 def test_every_way_gives_the_same_bytes_and_pixels(shared: Path, tmp_path: Path, folder: str) -> None:
     pictures = sorted(path for path in (shared / folder).iterdir() if path.suffix in (".png", ".jpg"))
     assert len(pictures) >= 20
+    pictures = pictures[::3]
     streams, back = tmp_path / "streams", tmp_path / "back"
     for command in (
         ["compress", *map(str, pictures), str(streams) + "/"],

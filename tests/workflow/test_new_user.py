@@ -12,7 +12,8 @@ COMPLETE = {"test/bpp", "test/psnr", "test/rd_cost", "curves/train/loss"}
 SMALLER = SMALL | {
     ("train", "steps"): 10, ("train", "validate_every"): 10, ("evaluate", "qualities"): [50], ("evaluate", "codecs"): [],
 }  # fmt: skip
-EXPERIMENTS = {"one": "lmbda=0.005", "two": "lmbda=0.02", "three": "train.tune=psnr"}
+QUEUED = "-n rate -S 'lmbda=0.005,0.02'", "-n psnr -S train.tune=psnr"
+EXPERIMENTS = "rate-1", "rate-2", "psnr"
 
 
 def do(project: Project, command: str, check: bool = True) -> str:
@@ -28,8 +29,8 @@ def test_the_first_hour(tmp_path):
     project = make_project(tmp_path / "project", SMALLER)
     do(project, "dvc repro")
     do(project, "git add -A && git commit -qm first")
-    for name, setting in EXPERIMENTS.items():
-        do(project, f"dvc exp run --queue -n {name} -S {setting}")
+    for settings in QUEUED:
+        do(project, f"dvc exp run --queue {settings}")
     do(project, "dvc queue start -j 2")
     deadline = time.monotonic() + 500
     while (status := do(project, "dvc queue status")).count("Success") < len(EXPERIMENTS):
@@ -40,10 +41,10 @@ def test_the_first_hour(tmp_path):
         do(project, f"dvc queue logs {name}")
 
     do(project, "dvc exp show --only-changed && dvc metrics show && dvc plots show")
-    do(project, "dvc exp apply two")
+    do(project, "dvc exp apply rate-2")
     record = json.loads((project.path / "data/04_models/mlflow_run.json").read_text())
-    (two,) = [run for run in project.mlflow_runs() if run.info.run_id == record["run_id"]]
-    assert two.data.tags["dvc.exp_name"] == "two" and two.data.params["lmbda"] == "0.02"
+    (second,) = [run for run in project.mlflow_runs() if run.info.run_id == record["run_id"]]
+    assert second.data.tags["dvc.exp_name"] == "rate-2" and second.data.params["lmbda"] == "0.02"
     do(project, "dvc repro")
     do(project, "kedro run --pipeline compare")
     rollback = "PYTHONPATH=src python -m balle_li.tracking.rollback"

@@ -73,23 +73,6 @@ def test_an_experiment_from_the_run_cache_names_the_run_that_it_repeats(project)
     project.run("git checkout -q params.yaml dvc.lock && dvc checkout -q")
 
 
-def test_queued_experiments_land_in_the_same_database(project):
-    before = len(project.mlflow_runs())
-    project.run("dvc exp run --queue -S 'lmbda=0.005,0.03'")
-    project.run("dvc queue start -j 2")
-    deadline = time.monotonic() + 300
-    while (status := project.run("dvc queue status").stdout).count("Success") < 2:
-        assert "Failed" not in status, project.run(
-            "dvc queue logs $(dvc queue status | awk '/Failed/{print $1}')"
-        ).stdout
-        assert time.monotonic() < deadline, status
-        time.sleep(2)
-    project.run("dvc queue stop --kill", check=False)
-    runs = project.mlflow_runs()[before:]
-    assert {run.data.params["lmbda"] for run in runs} == {"0.005", "0.03"}
-    assert all(run.info.status == "FINISHED" and run.data.metrics.keys() >= HEADLINE for run in runs)
-
-
 def test_a_sweep_survives_an_experiment_that_fails_and_its_models_are_compared(project):
     command = "python scripts/sweep.py first --models balle wrong --lmbdas 0.01 --set train.init_from=null"
     answer = project.run(command, check=False)

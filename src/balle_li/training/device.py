@@ -42,6 +42,8 @@ def make_fabric(accelerator: str, precision: str) -> Fabric:
     devices, machines = process_layout()
     strategy: str | DDPStrategy = "auto"
     if devices * machines > 1:
+        # The new name is not known to every torch that is allowed.
+        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
         strategy = DDPStrategy(
             process_group_backend="gloo" if accelerator == "cpu" else "nccl",
             timeout=timedelta(minutes=10),

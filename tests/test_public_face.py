@@ -25,6 +25,12 @@ def test_an_unknown_name_is_an_attribute_error():
         balle_li.Codek  # noqa: B018
 
 
+def loaded(code: str, names: tuple[str, ...]) -> list[str]:
+    """Which of the modules `names` a Python of its own has loaded after `code`."""
+    code = f"import sys; {code}; print(*[name for name in {names} if name in sys.modules])"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+
 def test_importing_it_loads_nothing_heavy():
     heavy = (
         "torch",
@@ -39,26 +45,13 @@ def test_importing_it_loads_nothing_heavy():
         "constriction",
         "balle_li.codec.codec",
     )
-    code = f"import sys, balle_li; from balle_li import Box; print([name for name in {heavy} if name in sys.modules])"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == "[]"
+    assert loaded("import balle_li; from balle_li import Box", heavy) == []
 
 
 def test_the_codec_loads_nothing_of_the_workflow():
-    heavy = (
-        "compressai",
-        "lightning_fabric",
-        "mlflow",
-        "pandas",
-        "fiftyone",
-        "pydantic",
-        "kedro",
-        "dvc",
-        "distributed",
-    )
-    code = f"import sys; from balle_li import Codec; Codec.load(); print([name for name in {heavy} if name in sys.modules])"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == "[]"
+    workflow = ("mlflow", "pandas", "fiftyone", "pydantic", "kedro", "dvc", "distributed")
+    heavy = ("compressai", "lightning_fabric", *workflow)
+    assert loaded("from balle_li import Codec; Codec.load()", heavy) == []
 
 
 def test_a_missing_extra_is_named_in_one_line():

@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 LOCKS := requirements.lock requirements-mongod.lock requirements-uv.lock
+# Tests wait for processes that they start: one more at a time than there are cores, at most 4.
+TESTERS := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 4)))
 LOCK_HASH := $(shell cat $(LOCKS) scripts/setup.sh scripts/install.sh | sha256sum | cut -c1-16)
 
 export PATH := $(abspath $(BIN)):$(PATH)
@@ -31,7 +33,7 @@ repro: setup  ## run what has changed of the six stages, from pictures to a regi
 	@python scripts/summary.py
 
 test: setup  ## run the tests, several files at a time
-	@python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@python -m pytest -n $(TESTERS) --dist loadgroup --no-loadscope-reorder
 
 lint: setup  ## check format, style, types and import rules
 	@ruff format --check . && ruff check . && mypy && lint-imports

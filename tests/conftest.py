@@ -24,9 +24,16 @@ for _name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # of `make test`: a make tha
     os.environ.pop(_name, None)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first: while one process has the whole workflow, the others have the rest."""
+    """The longest first: while one process has the whole workflow, the others have the rest.
+
+    The tests of a file go to one process, where they share fixtures; so do files that are marked as one group.
+    """
     items.sort(key=lambda item: item.get_closest_marker("workflow") is None)
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(ROOT).as_posix()))
 
 
 @pytest.fixture(scope="session")

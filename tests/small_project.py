@@ -37,7 +37,7 @@ class Project:
     def run(self, command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command line; `check` asserts that it exits with 0 and shows its output if not."""
         answer = subprocess.run(
-            command, shell=True, cwd=self.path, env=self.environment, capture_output=True, text=True, timeout=400
+            command, shell=True, cwd=self.path, env=self.environment, capture_output=True, text=True, timeout=600
         )
         if check:
             assert answer.returncode == 0, f"{command}\n{answer.stdout[-3000:]}\n{answer.stderr[-3000:]}"

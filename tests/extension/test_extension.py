@@ -145,14 +145,10 @@ def test_without_the_package_its_folder_is_one_line(project):
     assert "'residuals' is unknown" in line and "once the package is installed" in line
 
 
-@pytest.mark.parametrize(
-    ("parameter", "message"),
-    [("model.block=1", "model.block is unknown: did you mean 'blocks'?"), ("model.blocks=many", "must be of type int")],
-)
-def test_its_hyperparameters_are_checked(project, parameter, message):
-    answer = project.run(f"kedro run --pipeline train --params {parameter}", check=False)
+def test_its_hyperparameters_are_checked(project):
+    answer = project.run("kedro run --pipeline train --params model.block=1", check=False)
     (line,) = [line for line in answer.stderr.splitlines() if line.startswith("Error: ")]
-    assert answer.returncode == 1 and message in line
+    assert answer.returncode == 1 and "model.block is unknown: did you mean 'blocks'?" in line
 
 
 def test_a_model_that_cannot_be_tiled_codes_pictures_whole(project):

@@ -1,4 +1,4 @@
-"""All six stages on pictures of one's own, and on Open Images from a mirror."""
+"""The data stages on pictures of one's own, and all stages on Open Images from a mirror."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from small_project import SMALL, make_project
 pytestmark = pytest.mark.workflow
 
 
-def test_a_folder_with_two_broken_pictures_names_both_and_runs_to_the_end(shared, tmp_path):
+def test_a_folder_with_two_broken_pictures_names_both_and_cuts_the_rest(shared, tmp_path):
     source = shared / "labelled-photos"
     mine = tmp_path / "mine"
     (mine / "images").mkdir(parents=True)
@@ -24,12 +24,14 @@ def test_a_folder_with_two_broken_pictures_names_both_and_runs_to_the_end(shared
     text.write_text("not a picture")
     changes = {("dataset", "source"): "directory", ("dataset", "directory"): {"paths": [str(mine)], "labels": "none"}}
     project = make_project(tmp_path / "project", SMALL | changes)
-    answer = project.run("dvc repro")
+    answer = project.run("dvc repro patches")
     output = answer.stdout + answer.stderr
     assert truncated.stem in output and text.stem in output
     report = json.loads((project.path / "data/02_curated/report.json").read_text())
     assert report["dropped"]["undecodable"] == 2
-    assert (project.path / "data/05_reports/registration.json").is_file()
+    cut = json.loads((project.path / "data/03_patches/patches.json").read_text())["splits"]
+    kept = {split: report["splits"][split]["pictures"] for split in cut}
+    assert cut["train"]["pictures"] > 0 and {split: facts["pictures"] for split, facts in cut.items()} == kept
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from balle_li.training.checkpoint import load_weights, weights_file
 
 ROOT = Path(__file__).resolve().parents[1]
 # Streams name the weights that made them by this.
-FINGERPRINTS = {"ms-ssim": "28b3d0fcc5ddeba2", "psnr": "6ffd9f0a0c25e861"}
+FINGERPRINTS = {"ms-ssim": "70c4ef78251a9fe1", "psnr": "cca6c6fedfa2d80a"}
 every_tune = pytest.mark.parametrize("tune", TUNES)
 
 
@@ -93,5 +93,5 @@ def test_smooth_pictures_take_few_bits(tune):
     ramp = 40 + 170 * (0.3 * row + 0.7 * column)
     grey, white = (Image.new("RGB", (768, 512), (level,) * 3) for level in (119, 255))
     gradient = Image.fromarray(np.stack((ramp, 0.9 * ramp + 10, 0.7 * ramp + 40), axis=2).round().astype(np.uint8))
-    for picture, most in ((grey, 0.005), (white, 0.009), (gradient, 0.01)):
+    for picture, most in ((grey, 0.002), (white, 0.0035), (gradient, 0.007)):
         assert 8 * len(codec.compress(picture)) / (768 * 512) <= most

@@ -115,7 +115,7 @@ def _taps(module: nn.Conv2d | nn.ConvTranspose2d) -> int:
 
 
 def _padding(module: nn.Conv2d | nn.ConvTranspose2d) -> int:
-    if isinstance(module.padding, str) or module.padding_mode != "zeros":
+    if isinstance(module.padding, str) or module.padding_mode not in ("zeros", "replicate"):
         raise Untileable(f"{type(module).__name__} with padding {module.padding!r}, {module.padding_mode}")
     return int(module.padding[0])
 

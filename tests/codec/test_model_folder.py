@@ -31,7 +31,7 @@ def test_the_files_are_as_specified(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
     description = json.loads((tmp_path / "model.json").read_text())
     assert description.keys() == {"format", "model", "trained_for", "created_with", "training"}
-    assert description["format"] == 2 and description["model"] == {"name": "balle-li-roi", "N": 8}
+    assert description["format"] == 3 and description["model"] == {"name": "balle-li-roi", "N": 8}
     kinds = {name: tensor.dtype for name, tensor in load_file(tmp_path / "model.safetensors").items()}
     assert kinds["g_a.0.weight"] == kinds["tables.decoder_gain"] == kinds["tables.z.median"] == torch.float32
     assert kinds["tables.h_s.0.shift"] == kinds["tables.y.frequencies"] == kinds["tables.h_c.2.bias"] == torch.int32
@@ -72,8 +72,8 @@ def edited(folder, edit):
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda d: d.update(format=1), "says format 1, this balle-li reads format 2; train the model again"),
-        (lambda d: d.update(format=3), "says format 3"),
+        (lambda d: d.update(format=2), "says format 2, this balle-li reads format 3; train the model again"),
+        (lambda d: d.update(format=4), "says format 4"),
         (lambda d: d.pop("format") and None, "says format None"),
         (lambda d: [d], "format"),
         (lambda d: d.pop("model") and None, "must say model with a name"),

@@ -80,6 +80,17 @@ def test_an_interlaced_position_sees_what_is_coded_before_it():
     assert not moved & {(0, 0), (0, 4), (4, 4), (8, 8)}
 
 
+def test_the_context_goes_on_beyond_the_edge_in_a_mirror(latents):
+    step = latents.order[-1]
+    grid = torch.randn(1, latents.context_channels, 3, 4)
+    entering = latents._context(grid, step, 3, 4)
+    assert torch.equal(entering[:, : latents.context_channels, 1:-1, 1:-1], grid)
+    for outside, inside in ((0, 2), (-1, -3)):
+        assert torch.equal(entering[..., outside, :], entering[..., inside, :])
+        assert torch.equal(entering[..., outside], entering[..., inside])
+    assert not latents._context(grid[..., :1, :], step, 1, 4)[..., [0, -1], :].any(), "one row has no other beside it"
+
+
 def test_training_and_coding_agree_on_the_prior(latents):
     """The likelihoods that training sees are those of the parameters that the codec codes by."""
     u, levels = y_and_r(11, 13)

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from compressai.layers import GDN as TheirGDN
+from tiny_model import tiny_model
 from torch import nn
 
 from balle_li.models.layers import GDN, ScaledConvolution, SubpixelDeconvolution, deconv
@@ -31,6 +33,30 @@ def test_subpixel_deconvolution_is_a_transposed_convolution(kernel, stride):
 def test_the_last_layer_takes_the_faster_form():
     assert isinstance(deconv(64, 3, 9, 4), SubpixelDeconvolution)
     assert not isinstance(deconv(64, 64, 5, 2), SubpixelDeconvolution)
+
+
+@pytest.mark.parametrize(("outputs", "kernel", "stride"), [(20, 5, 2), (3, 9, 4)])
+def test_what_lies_beyond_the_edge_may_be_the_last_row_and_column_again(outputs, kernel, stride):
+    torch.manual_seed(0)
+    layer, x = deconv(4, outputs, kernel, stride, edge="replicate"), torch.randn(2, 4, 3, 5)
+    plain = nn.ConvTranspose2d(4, outputs, kernel, stride, padding=kernel // 2, output_padding=stride - 1)
+    plain.load_state_dict(layer.state_dict())
+    larger = plain(F.pad(x, (2, 2, 2, 2), mode="replicate"))
+    expected = larger[..., 2 * stride : -2 * stride, 2 * stride : -2 * stride]
+    torch.testing.assert_close(layer(x), expected)
+    if isinstance(layer, SubpixelDeconvolution):
+        layer.freeze()
+        torch.testing.assert_close(layer(x), expected)
+
+
+def test_a_flat_picture_is_flat_to_its_edge():
+    model = tiny_model("balle-li-roi").model
+    with torch.no_grad():
+        y = model.g_a(torch.full((1, 3, 64, 96), 0.8))
+        x_hat = model.g_s(y)
+    torch.testing.assert_close(y, y[..., :1, :1].expand_as(y), rtol=1e-4, atol=1e-5)
+    # Of equal latents every square of 16×16 pixels is the same, nearly: a repeated row may be of another phase.
+    torch.testing.assert_close(x_hat, x_hat[..., 16:32, 16:32].repeat(1, 1, 4, 6), rtol=0, atol=0.005)
 
 
 def scaled() -> ScaledConvolution:

@@ -22,7 +22,7 @@ from balle_li.models.klt import without_start
 from balle_li.registry import MODELS, ModelConfig
 from balle_li.tiling import can_be_tiled, scale
 
-FORMAT = 2
+FORMAT = 3
 DESCRIPTION_FILE, TENSORS_FILE = "model.json", "model.safetensors"
 TABLES = "tables."  # begins the names of what the latent codec made when training ended
 

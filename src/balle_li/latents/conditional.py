@@ -122,10 +122,15 @@ class ConditionalLatents(LatentCodec):
         return mean, bounded(index, 0, SCALES - 1)
 
     def _context(self, deviations: Tensor, step: Step, rows: int, columns: int) -> Tensor:
-        """What h_c is given: `(B, Cc, h, w)` on the step's grid, the planes, and a border of 0 all around."""
+        """What h_c is given: `(B, Cc, h, w)` on the step's grid, the planes, and a border of one all around.
+
+        The border mirrors the grid about its outermost row or column, so what it holds is decoded when its mirror image is.
+        """
         planes = step.planes(rows, columns).to(deviations)
         deviations = torch.cat((deviations, planes.expand(len(deviations), -1, -1, -1)), dim=1)
-        return F.pad(deviations, (1, 1, 1, 1))
+        height, width = deviations.shape[2:]
+        down, across = ("reflect" if side > 1 else "constant" for side in (height, width))
+        return F.pad(F.pad(deviations, (0, 0, 1, 1), mode=down), (1, 1, 0, 0), mode=across)
 
     # The end of training: whole numbers.
 

@@ -6,9 +6,9 @@ exact in any order. Ballé, Johnston & Minnen (2019), "Integer networks for data
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from balle_li.errors import BalleLiError
@@ -55,7 +55,7 @@ class IntegerNetwork:
         self.network = network
         self._weights: dict[int, tuple[Tensor, Tensor, int]] = {}
         for index, layer in enumerate(network):
-            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and hasattr(layer, "_conv_forward"):
                 self._weights[index] = _checked(f"{name}.{index}", layer, tensors)
             elif not isinstance(layer, nn.ReLU):
                 raise BalleLiError(
@@ -69,14 +69,9 @@ class IntegerNetwork:
             values = self._convolved(values, index, layer) if index in self._weights else values.clamp_min(0)
         return values.clamp(-LIMIT, LIMIT)
 
-    def _convolved(self, values: Tensor, index: int, layer: nn.Module) -> Tensor:
+    def _convolved(self, values: Tensor, index: int, layer: Any) -> Tensor:
         weight, bias, shift = self._weights[index]
-        if isinstance(layer, nn.ConvTranspose2d):
-            padding = int(layer.padding[0])
-            sums = F.conv_transpose2d(values, weight, bias, layer.stride, padding, layer.output_padding)
-        else:
-            assert isinstance(layer, nn.Conv2d)
-            sums = F.conv2d(values, weight, bias, layer.stride, layer.padding)
+        sums: Tensor = layer._conv_forward(values, weight, bias)
         return torch.floor((sums + 2**shift // 2) / 2**shift)
 
 

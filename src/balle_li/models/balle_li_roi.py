@@ -10,10 +10,11 @@ from balle_li.latents.conditional import ConditionalLatents
 from balle_li.latents.factorized import FactorizedPrior
 from balle_li.models.base import CompressionModel, register_model
 from balle_li.models.klt import start_as_klt
-from balle_li.models.layers import GDN, ScaledConvolution, conv, deconv
+from balle_li.models.layers import GDN, Edge, ScaledConvolution, conv, deconv
 
 _FIRST_GAIN = 0.9 * math.log(2)  # of latents per unit of r; at high rates halving the step quarters the error
 _FIRST_POWER = 0.25  # of GDN
+_EDGE: Edge = "replicate"
 _FIRST_INDEX = 20.0  # a scale of 1.3
 _INDEX_UNIT = 32.0  # in which h_s and h_c learn the scale index: it has up to 40 steps of the table to go
 
@@ -41,6 +42,7 @@ class BalleLiRoi(CompressionModel):
         μ, σ (B, M, H/16, W/16)     σ as a scale index
         g_s  deconv 5×5 ↑2 to 2N · IGDN · deconv 5×5 ↑2 to N · IGDN · deconv 9×9 ↑4
 
+    Beyond the edge of a picture, or of latents, the last row and column go on, so that a flat picture is flat to its edge.
     The widths grow as the sides shrink: a block of 8×8 pixels has 192 values, of which N channels would keep a third.
     The power of each GDN is learned: at ¼ the transforms undo one another, so that high rates do not flatten; at ½ errors
     hide better in the contrast around them.
@@ -55,21 +57,21 @@ class BalleLiRoi(CompressionModel):
         super().__init__()
         W, M, z_channels, context_channels = 2 * N, 4 * N, max(1, N // 4), 3 * N // 4
         self.g_a = nn.Sequential(
-            conv(3, N, kernel=9, stride=4),
+            conv(3, N, kernel=9, stride=4, edge=_EDGE),
             GDN(N, power=_FIRST_POWER),
-            conv(N, W, kernel=5, stride=2),
+            conv(N, W, kernel=5, stride=2, edge=_EDGE),
             GDN(W, power=_FIRST_POWER),
-            conv(W, M, kernel=5, stride=2),
+            conv(W, M, kernel=5, stride=2, edge=_EDGE),
         )
         h_a = nn.Sequential(
-            conv(M + 1, N, kernel=3, stride=1),
+            conv(M + 1, N, kernel=3, stride=1, edge=_EDGE),
             nn.ReLU(),
-            conv(N, z_channels, kernel=5, stride=2),
+            conv(N, z_channels, kernel=5, stride=2, edge=_EDGE),
         )
         prior = FactorizedPrior(z_channels)
         parameters = _entropy_parameters(N, M, first_index=_FIRST_INDEX, fraction=1.0)
         h_s = nn.Sequential(
-            deconv(z_channels + 4, N, kernel=5, stride=2),
+            deconv(z_channels + 4, N, kernel=5, stride=2, edge=_EDGE),
             nn.ReLU(),
             conv(N, N, kernel=1, stride=1),
             nn.ReLU(),
@@ -79,11 +81,11 @@ class BalleLiRoi(CompressionModel):
         h_c = nn.Sequential(nn.Conv2d(context_channels + PLANES, N, kernel_size=3, stride=2), nn.ReLU(), changes)
         _start_as_interpolation(h_c, N // 8)
         self.g_s = nn.Sequential(
-            deconv(M, W, kernel=5, stride=2),
+            deconv(M, W, kernel=5, stride=2, edge=_EDGE),
             GDN(W, inverse=True, power=_FIRST_POWER),
-            deconv(W, N, kernel=5, stride=2),
+            deconv(W, N, kernel=5, stride=2, edge=_EDGE),
             GDN(N, inverse=True, power=_FIRST_POWER),
-            deconv(N, 3, kernel=9, stride=4),
+            deconv(N, 3, kernel=9, stride=4, edge=_EDGE),
         )
         start_as_klt(self.g_a, self.g_s)
         self.latent_codec = ConditionalLatents(M, h_a, prior, h_s, h_c, _FIRST_GAIN, levels)

@@ -1,6 +1,6 @@
 """The layers of the networks: convolutions of "same" geometry, one that learns in a scaled parametrization, GDN."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,20 +12,44 @@ _PEDESTAL = 2.0**-36  # keeps the slope of the reparametrization away from 0
 _LEAST_BETA = 1e-6
 
 
-def conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Conv2d:
+Edge = Literal["zeros", "replicate"]
+"""What lies beyond the edge of a layer's input: zeros, or its last row and column, repeated."""
+
+
+def conv(inputs: int, outputs: int, kernel: int, stride: int, edge: Edge = "zeros") -> nn.Conv2d:
     """Convolution `(B, inputs, H, W)` to `(B, outputs, H/stride, W/stride)`."""
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode=edge)
 
 
-def deconv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.ConvTranspose2d:
+def deconv(inputs: int, outputs: int, kernel: int, stride: int, edge: Edge = "zeros") -> nn.ConvTranspose2d:
     """Transposed convolution `(B, inputs, H, W)` to `(B, outputs, stride·H, stride·W)`."""
     # Few outputs leave the vector units of the direct algorithm idle; there the sub-pixel form is the faster one.
     few = outputs < 16 and stride > 1 and (kernel // 2) % stride == 0
-    layer = SubpixelDeconvolution if few else nn.ConvTranspose2d
-    return layer(inputs, outputs, kernel, stride, padding=kernel // 2, output_padding=stride - 1)
+    layer = SubpixelDeconvolution if few else Deconvolution
+    return layer(inputs, outputs, kernel, stride, padding=kernel // 2, output_padding=stride - 1, edge=edge)
 
 
-class SubpixelDeconvolution(nn.ConvTranspose2d):
+class Deconvolution(nn.ConvTranspose2d):
+    """A transposed convolution whose input may go on beyond its edge as a convolution's may: `edge`."""
+
+    def __init__(self, *arguments: Any, edge: Edge = "zeros", **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        # Repeated rows and columns that have a say in the outputs; zeros have none.
+        self.border = int(self.padding[0]) // self.stride[0] if edge == "replicate" else 0
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        return self._conv_forward(input, self.weight, self.bias)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """As `nn.Conv2d` has it: the layer with another weight and bias."""
+        padding = int(self.padding[0]) + self.border * self.stride[0]  # cuts off what the border adds
+        return F.conv_transpose2d(self._bordered(input), weight, bias, self.stride, padding, self.output_padding)
+
+    def _bordered(self, x: Tensor) -> Tensor:
+        return F.pad(x, (self.border,) * 4, mode="replicate") if self.border else x
+
+
+class SubpixelDeconvolution(Deconvolution):
     """A transposed convolution computed as a convolution to outputs·stride² channels and a pixel shuffle.
 
     Same parameters and, up to rounding, the same result (Shi et al. 2016, "Is the deconvolution layer the same as a
@@ -39,10 +63,10 @@ class SubpixelDeconvolution(nn.ConvTranspose2d):
         if self._frozen is None:
             weight, bias = self._phases().flatten(0, 2), self.bias
             bias = None if bias is None else bias.repeat_interleave(self.stride[0] ** 2)
-            return F.pixel_shuffle(F.conv2d(input, weight, bias, padding=weight.shape[-1] // 2), self.stride[0])
+            return F.pixel_shuffle(self._convolved(input, weight, bias), self.stride[0])
         weight, bias = self._frozen
         stride, (batch, _, height, width) = self.stride[0], input.shape
-        phases = F.conv2d(input, weight, bias, padding=weight.shape[-1] // 2).permute(0, 2, 3, 1)
+        phases = self._convolved(input, weight, bias).permute(0, 2, 3, 1)
         rows = phases.reshape(batch, height, width, stride, stride, self.out_channels).transpose(2, 3)
         return rows.reshape(batch, height * stride, width * stride, self.out_channels).permute(0, 3, 1, 2)
 
@@ -51,6 +75,9 @@ class SubpixelDeconvolution(nn.ConvTranspose2d):
         """Prepare for inference alone: regroup the kernel once, in the order in which pixels lie in memory."""
         weight = self._phases().permute(1, 2, 0, 3, 4, 5).flatten(0, 2).contiguous(memory_format=torch.channels_last)
         self._frozen = weight, None if self.bias is None else self.bias.repeat(self.stride[0] ** 2)
+
+    def _convolved(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(self._bordered(input), weight, bias, padding=weight.shape[-1] // 2 - self.border)
 
     def _phases(self) -> Tensor:
         """The kernel of each phase: (outputs, stride, stride, inputs, taps, taps)."""

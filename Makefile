@@ -33,7 +33,7 @@ repro: setup  ## run what has changed of the six stages, from pictures to a regi
 	@python scripts/summary.py
 
 test: setup  ## run the tests, several files at a time
-	@python -m pytest -n $(TESTERS) --dist loadgroup --no-loadscope-reorder
+	@python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 lint: setup  ## check format, style, types and import rules
 	@ruff format --check . && ruff check . && mypy && lint-imports

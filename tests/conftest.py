@@ -9,10 +9,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
+SHARE_A_PROJECT = ("tests/workflow/test_registered_model.py", "tests/workflow/test_workflow.py")
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
@@ -24,16 +27,22 @@ for _name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # of `make test`: a make tha
     os.environ.pop(_name, None)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first: while one process has the whole workflow, the others have the rest.
-
-    The tests of a file go to one process, where they share fixtures; so do files that are marked as one group.
-    """
+    """The longest first: while one process has the whole workflow, the others have the rest."""
     items.sort(key=lambda item: item.get_closest_marker("workflow") is None)
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(ROOT).as_posix()))
+
+
+class ByFile(LoadFileScheduling):
+    """All tests of a file go to one process, where they share fixtures; so do those of the files that share a project."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return "one project" if file in SHARE_A_PROJECT else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

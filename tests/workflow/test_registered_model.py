@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from small_project import Project
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("project")]
+pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small_project import HEADLINE, stages_run
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("project")]
+pytestmark = pytest.mark.workflow
 
 
 def test_repro_makes_everything_and_leaves_git_clean_but_for_the_lock(project):

@@ -18,7 +18,8 @@ Edge = Literal["zeros", "replicate"]
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int, edge: Edge = "zeros") -> nn.Conv2d:
     """Convolution `(B, inputs, H, W)` to `(B, outputs, H/stride, W/stride)`."""
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode=edge)
+    layer = RepeatingConvolution if edge == "replicate" else nn.Conv2d
+    return layer(inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode=edge)
 
 
 def deconv(inputs: int, outputs: int, kernel: int, stride: int, edge: Edge = "zeros") -> nn.ConvTranspose2d:
@@ -27,6 +28,23 @@ def deconv(inputs: int, outputs: int, kernel: int, stride: int, edge: Edge = "ze
     few = outputs < 16 and stride > 1 and (kernel // 2) % stride == 0
     layer = SubpixelDeconvolution if few else Deconvolution
     return layer(inputs, outputs, kernel, stride, padding=kernel // 2, output_padding=stride - 1, edge=edge)
+
+
+def repeated(x: Tensor, border: int) -> Tensor:
+    """x `(B, C, H, W)` with its outermost rows and columns `border` times more on each side."""
+    if not torch.compiler.is_compiling():
+        return F.pad(x, (border,) * 4, mode="replicate")
+    # The gradient of that cannot be compiled for tensors in channels-last order (torch 2.14: its strides are taken to be others).
+    rows = x[..., :1, :].expand(-1, -1, border, -1), x, x[..., -1:, :].expand(-1, -1, border, -1)
+    x = torch.cat(rows, dim=2)
+    return torch.cat((x[..., :1].expand(-1, -1, -1, border), x, x[..., -1:].expand(-1, -1, -1, border)), dim=3)
+
+
+class RepeatingConvolution(nn.Conv2d):
+    """A convolution whose input goes on beyond its edge by repetition."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(repeated(input, int(self.padding[0])), weight, bias, self.stride)
 
 
 class Deconvolution(nn.ConvTranspose2d):
@@ -46,7 +64,7 @@ class Deconvolution(nn.ConvTranspose2d):
         return F.conv_transpose2d(self._bordered(input), weight, bias, self.stride, padding, self.output_padding)
 
     def _bordered(self, x: Tensor) -> Tensor:
-        return F.pad(x, (self.border,) * 4, mode="replicate") if self.border else x
+        return repeated(x, self.border) if self.border else x
 
 
 class SubpixelDeconvolution(Deconvolution):

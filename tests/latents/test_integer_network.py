@@ -14,6 +14,7 @@ from balle_li.latents.integer_network import (
     integer_tensors,
 )
 from balle_li.models.base import build
+from balle_li.models.layers import deconv
 from balle_li.registry import ModelConfig
 
 ONE_INPUT = nn.Sequential(nn.Conv2d(1, 1, 1))
@@ -91,6 +92,16 @@ def test_tensors_of_another_kind_or_shape_are_refused(part):
             IntegerNetwork("h", ONE_INPUT, tensors | {f"h.0.{part}": wrong})
     with pytest.raises(BalleLiError, match=rf"tables\.h\.0\.{part} must be int32"):
         IntegerNetwork("h", ONE_INPUT, {name: value for name, value in tensors.items() if not name.endswith(part)})
+
+
+def test_torchs_own_transposed_convolution_has_whole_numbers_too():
+    own, torchs = deconv(2, 20, 5, 2), nn.ConvTranspose2d(2, 20, 5, 2, padding=2, output_padding=1)
+    torchs.load_state_dict(own.state_dict())
+    first, second = (
+        IntegerNetwork("h", network, integer_tensors("h", network)) for network in map(nn.Sequential, (own, torchs))
+    )
+    numbers = torch.randint(-1000, 1000, (1, 2, 3, 4)).double()
+    assert torch.equal(first(numbers), second(numbers))
 
 
 def test_other_layers_have_no_whole_numbers():

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from balle_li.errors import BalleLiError
@@ -55,7 +56,7 @@ class IntegerNetwork:
         self.network = network
         self._weights: dict[int, tuple[Tensor, Tensor, int]] = {}
         for index, layer in enumerate(network):
-            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and hasattr(layer, "_conv_forward"):
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 self._weights[index] = _checked(f"{name}.{index}", layer, tensors)
             elif not isinstance(layer, nn.ReLU):
                 raise BalleLiError(
@@ -71,7 +72,10 @@ class IntegerNetwork:
 
     def _convolved(self, values: Tensor, index: int, layer: Any) -> Tensor:
         weight, bias, shift = self._weights[index]
-        sums: Tensor = layer._conv_forward(values, weight, bias)
+        if type(layer)._conv_forward is nn.ConvTranspose2d._conv_forward:  # torch's own, where it is empty
+            sums = F.conv_transpose2d(values, weight, bias, layer.stride, layer.padding, layer.output_padding)
+        else:
+            sums = layer._conv_forward(values, weight, bias)
         return torch.floor((sums + 2**shift // 2) / 2**shift)
 
 

@@ -36,7 +36,7 @@ class ByFile(LoadFileScheduling):
     """All tests of a file go to one process, where they share fixtures; so do those of the files that share a project."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::", 1)[0]
+        file = super()._split_scope(nodeid)
         return "one project" if file in SHARE_A_PROJECT else file
 
 

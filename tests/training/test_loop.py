@@ -157,7 +157,12 @@ def test_training_lowers_the_cost_in_bf16_too(store, config, tmp_path):
 def test_compiled_steps_are_the_same_steps(store, config, tmp_path):
     few_levels = ModelConfig(ROI.name, {**ROI.arguments, "levels": 1})  # each level is compiled apart
     plain, compiled = (
-        run(store, config(steps=4, noise_fraction=0, compile=compile), tmp_path / str(compile), model=few_levels)
+        run(
+            store,
+            config(steps=4, crop=48, noise_fraction=0, compile=compile),
+            tmp_path / str(compile),
+            model=few_levels,
+        )
         for compile in (False, True)
     )
     start = task(store, config(), model=few_levels).new_model().state_dict()

@@ -344,9 +344,12 @@ def _table(parameters: EntropyParameters) -> NDArray[np.uint8]:
 def _to_even(values: Tensor) -> Tensor:
     """`(B, C, h, w)` with its last row and column repeated where h or w is odd."""
     height, width = values.shape[2:]
-    if height % 2 == 0 and width % 2 == 0:
-        return values
-    return F.pad(values, (0, width % 2, 0, height % 2), mode="replicate")
+    # Not by F.pad, whose gradient cannot be compiled for tensors in channels-last order.
+    if height % 2:
+        values = torch.cat((values, values[:, :, -1:]), dim=2)
+    if width % 2:
+        values = torch.cat((values, values[:, :, :, -1:]), dim=3)
+    return values
 
 
 def _gain(slope: Tensor, r: Tensor) -> Tensor:

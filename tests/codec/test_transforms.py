@@ -44,11 +44,13 @@ def test_tiles_give_the_whole_pictures_result(name, size):
     assert np.abs(decoded - decoded_by_tiles).max() <= 1 and np.mean(decoded != decoded_by_tiles) < 1e-3
 
 
-def test_there_are_no_seams_in_bfloat16():
+@pytest.mark.parametrize("name", ["balle", "balle-li-roi"])
+def test_there_are_no_seams_in_bfloat16(name):
     """Differences between tiled and whole decoding are rounding noise: at the seams no larger than elsewhere."""
-    model, pixels = tiny_model().model, smooth_picture(192, 256)
+    model, pixels = tiny_model(name).model, smooth_picture(192, 256)
     whole = Transforms(model, CPU, torch.bfloat16, tile_pixels=4096)
     tiled = Transforms(model, CPU, torch.bfloat16, tile_pixels=64)
+    assert whole.dtype is tiled.dtype is torch.bfloat16
     latents = whole.analyse(pixels)
     difference = np.abs(
         whole.synthesise(latents, 192, 256, None).astype(int) - tiled.synthesise(latents, 192, 256, None)

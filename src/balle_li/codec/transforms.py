@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from balle_li.errors import BalleLiError
 from balle_li.models.base import CompressionModel
-from balle_li.models.layers import GDN, SubpixelDeconvolution
+from balle_li.models.layers import GDN, Deconvolution, RepeatingConvolution, SubpixelDeconvolution
 from balle_li.tiling import Progress, Tile, can_be_tiled, inputs_of, tiles, within
 
 TILE_PIXELS = 1024
 MAX_PIXELS = 2**28
 MAX_WHOLE_PIXELS = 2**24  # of pictures that go through in one piece
 _PIXEL_CENTRE = 127.5
-_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, SubpixelDeconvolution)
+_CONVOLUTIONS = (nn.Conv2d, RepeatingConvolution, nn.ConvTranspose2d, Deconvolution, SubpixelDeconvolution)
 
 
 class Transforms:

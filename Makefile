@@ -24,7 +24,7 @@ help:  ## this list
 setup:  ## make the virtual environment, once for each state of the lock file
 	@bash scripts/setup.sh "$(PYTHON)" "$(VENV)" "$(LOCK_HASH)"
 
-repro: setup  ## run what has changed of the six stages, from pictures to a registered codec
+repro: setup  ## run what has changed of the stages, from pictures to a registered codec and its report
 	@if [ ! -e .git ]; then \
 		echo "repro: no .git is here, so DVC works without it; dvc exp needs it: git init && git add -A && git commit -m start"; \
 		dvc config --local core.no_scm true; \

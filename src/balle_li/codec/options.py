@@ -21,7 +21,7 @@ DEFAULT_QUALITY = 50.0
 class EncodeOptions:
     """How a picture is to be compressed. All but `effort` and `strip` need a variable-rate model.
 
-    quality: 0 to 100, by default 50, r = 0, the lmbda of training; from 0 to 100 the rate grows some fourteenfold.
+    quality: 0 to 100, by default 50, r = 0, the lmbda of training; from 0 to 100 the rate grows some sixteenfold.
     boxes: what counts more, in the upright picture, each by its weight.
     quality_map: float (h, w) of any size, stretched over the picture: an offset of r, added to that of quality and
         boxes; one unit weighs squared errors fourfold. The sum is kept within [−2.5, 2.5].

@@ -208,7 +208,7 @@ def demo(
     device: Device = "auto",
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
 ) -> None:
-    """Open a page on this machine where you compress your own photograph. Needs the extra: pip install 'balle-li[demo]'."""
+    """Open a page on this machine where you compress your own photograph. Needs the extra: pip install 'balle-li\\[demo]'."""
     from balle_li.demo.page import serve
     from balle_li.interfaces import VARIABLE, model_folder
 

@@ -95,6 +95,22 @@ def test_the_rules_change_neither_their_input_nor_their_answer(config: CurationC
     assert (first.pictures["reason"] == "over_class_cap").sum() == 5
 
 
+def test_the_labelled_one_of_equal_files_is_kept_with_its_boxes(config: CurationConfig) -> None:
+    pictures = {name: (found(number), [DOG]) for number, name in enumerate(names(4))}
+    tiny = dataclasses.replace(config, min_box_area=0.01)  # a box that is dropped does not count
+    copies = {
+        "extra": (found(9, sha256="x"), list[Box]()),
+        "few": (found(9, sha256="x"), [TINY, TINY]),
+        "labelled": (found(9, sha256="x"), [DOG]),
+    }
+    outcome = decide(tiny, pictures | copies)
+    assert dict(outcome.pictures["reason"][list(copies)]) == {
+        "extra": "exact_duplicate", "few": "exact_duplicate", "labelled": "",
+    }  # fmt: skip
+    boxes = outcome.boxes
+    assert list(boxes["reason"][boxes["image_id"] == "labelled"]) == [""]
+
+
 def test_pictures_without_a_box_at_all_are_decided_on(config: CurationConfig) -> None:
     outcome = decide(config, {name: (found(number), []) for number, name in enumerate(names(5))})
     assert set(outcome.pictures["reason"]) == {""} and len(outcome.boxes) == 0

@@ -39,7 +39,12 @@ def made_up(value: int, level: int = 100) -> Inspection:
 
 def test_the_smallest_id_of_equal_files_is_kept(tmp_path: Path) -> None:
     pictures = inspected(tmp_path, c=scene(0), a=scene(0), b=scene(1), d=scene(0))
-    assert exact_duplicates(pictures) == {"c": "a", "d": "a"}
+    assert exact_duplicates(pictures, {}) == {"c": "a", "d": "a"}
+
+
+def test_of_equal_files_the_one_with_the_most_boxes_is_kept(tmp_path: Path) -> None:
+    pictures = inspected(tmp_path, a=scene(0), b=scene(0), c=scene(0), d=scene(1))
+    assert exact_duplicates(pictures, {"b": 1, "c": 2, "d": 9}) == {"a": "c", "b": "c"}
 
 
 def test_smaller_and_coarser_copies_are_dropped(tmp_path: Path) -> None:

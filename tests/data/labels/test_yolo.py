@@ -46,6 +46,25 @@ def test_a_yolo_split_finds_its_labels_and_names(tmp_path: Path) -> None:
     assert [row["boxes"] for row in rows.values()] == [[HALF]]
 
 
+def test_each_label_file_has_the_nearest_class_names(tmp_path: Path) -> None:
+    sets = {"cars": ("data.yaml", "names: [car, truck]"), "dogs": ("train/data.yaml", "names: [dog, cat]")}
+    sets |= {"fruit": ("train/images/classes.txt", "apple\npear")}  # beside the way up from train/labels
+    for name, (place, content) in sets.items():
+        picture(tmp_path / "in" / name / "train" / "images" / "1.jpg")
+        text(tmp_path / "in" / name / "train" / "labels" / "1.txt", YOLO_ROW)
+        text(tmp_path / "in" / name / "train" / "labels" / "classes.txt", "")  # empty, so it names none
+        text(tmp_path / "in" / name / place, content)
+    rows = run(tmp_path / "raw", tmp_path / "in")
+    labels = {name.split("__")[0]: [box.label for box in row["boxes"]] for name, row in rows.items()}
+    assert labels == {"cars": ["truck"], "dogs": ["cat"], "fruit": ["pear"]}
+
+
+def test_poses_of_one_data_set_are_read_whatever_another_holds(tmp_path: Path) -> None:
+    folder(tmp_path / "in" / "poses", f"1 0.25 0.25 0.5 0.5 {'0.1 0.2 2 ' * 24}")
+    folder(tmp_path / "in" / "outlines", "1 0 0 0.5 0 0.5 0.5 0 0.5")
+    assert [row["boxes"] for row in run(tmp_path / "raw", tmp_path / "in").values()] == [[HALF], [HALF]]
+
+
 def test_yolo_problems(tmp_path: Path) -> None:
     rows = {
         "good": YOLO_ROW,

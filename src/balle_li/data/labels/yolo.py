@@ -2,7 +2,8 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ class Names:
 class Found:
     labels: dict[Path, Path]  # label file by picture
     without_picture: list[Path]
-    names: Names | None
-    complete: bool  # the list of names lies in the folder itself
+    names: dict[Path, Names]  # by the folder that their list lies in; of several data sets each has its own
+    complete: bool  # the lists of names lie in the folder itself
 
 
 def find(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -> Found | None:
@@ -51,12 +52,12 @@ def find(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -> Found |
     looked_up = {picture: _label_file(picture, folders[picture.parent], paths) for picture in pictures}
     label_files = {picture: path for picture, path in looked_up.items() if path is not None}
     names, complete = _names(sorted(files, key=lambda path: (len(path.parts), path))), True
-    for base in list(root.parents)[:3] if names is None else []:
+    for base in list(root.parents)[:3] if not names else []:
         around = [path for folder in (base, base / "labels") for path in folder.glob("*") if path.is_file()]
         names, complete = _names(sorted(around)), False
-        if names is not None:
+        if names:
             break
-    if names is not None and complete:
+    if names and complete:
         if not label_files and not any(_has_rows(path) for path in files if same(path.suffix) == ".txt"):
             return None
     elif not any(map(_has_rows, label_files.values())):
@@ -123,26 +124,36 @@ def _number(word: str) -> float | None:
         return None
 
 
-def _names(paths: Iterable[Path]) -> Names | None:
-    """The first list of class names among files."""
+def _names(paths: Iterable[Path]) -> dict[Path, Names]:
+    """The lists of class names among files, by their folders; of several in one folder the first."""
     import yaml
 
+    found: dict[Path, Names] = {}
     for path in paths:
         if _is_name_list(path):
             lines = (line.strip() for line in read_text(path).splitlines())
-            return Names(dict(enumerate(line for line in lines if line)))
-        if same(path.suffix) in (".yaml", ".yml"):
+            names = Names(dict(enumerate(line for line in lines if line)))
+        elif same(path.suffix) in (".yaml", ".yml"):
             try:
                 document = yaml.safe_load(read_text(path))
             except yaml.YAMLError:
                 continue
-            classes = _listed(document.get("names")) if isinstance(document, dict) else None
-            if classes:
-                match document.get("kpt_shape"):
-                    case [int(points), int(values)]:
-                        return Names(classes, (points, values))
-                return Names(classes)
-    return None
+            names = Names((_listed(document.get("names")) if isinstance(document, dict) else None) or {})
+            match document.get("kpt_shape") if names.classes else None:
+                case [int(points), int(values)]:
+                    names = Names(names.classes, (points, values))
+        else:
+            continue
+        if names.classes:  # an empty list hides no other
+            found.setdefault(path.parent, names)
+    return found
+
+
+def _nearest(folder: Path, names: Mapping[Path, Names]) -> Path:
+    """Where the class names of a folder's label files lie: in it or nearest above it, else nearest beside the way up."""
+    ways = (folder, *folder.parents)
+    above = next((place for place in ways if place in names), None)
+    return above or max(names, key=lambda place: len(set(place.parents) & set(ways)))
 
 
 def _listed(names: Any) -> dict[int, str] | None:
@@ -157,19 +168,28 @@ def _listed(names: Any) -> dict[int, str] | None:
 
 def read(found: Found, pictures: Sequence[Path]) -> Labels:
     """The boxes of `pictures`; outlines become the boxes around them. Raises DatasetError: there are no class names."""
-    if found.names is None:
+    if not found.names:
         label_file = next(iter(found.labels.values()))
         raise DatasetError(
             f"{label_file.parent}: YOLO labels without class names; put a classes.txt, one name a line, beside the pictures, "
             "or set dataset.directory.labels to none"
         )
     labels = Labels("yolo", without_picture=list(map(printable, found.without_picture)))
-    rows = {picture: _rows(path, found.names, labels) for picture, path in found.labels.items()}
+    sets: dict[Path, list[Path]] = defaultdict(list)
+    for picture, path in found.labels.items():
+        sets[_nearest(path.parent, found.names)].append(picture)
+    for place, members in sets.items():
+        _read_set({picture: found.labels[picture] for picture in members}, found.names[place], labels)
+    return labels
+
+
+def _read_set(label_files: Mapping[Path, Path], names: Names, labels: Labels) -> None:
+    """Read the label files, by picture, that share a list of class names."""
+    rows = {picture: _rows(path, names, labels) for picture, path in label_files.items()}
     poses = _are_poses([row for group in rows.values() for _, row in group if len(row) > 5])
     for picture, group in rows.items():
-        boxes = [_box(found.labels[picture], name, row, found.names, poses, labels) for name, row in group]
+        boxes = [_box(label_files[picture], name, row, names, poses, labels) for name, row in group]
         labels.add_boxes(picture, on_stored_pixels(boxes, picture, None))
-    return labels
 
 
 def _rows(path: Path, names: Names, labels: Labels) -> list[tuple[str, Row]]:

@@ -24,6 +24,16 @@ def test_open_images_as_fiftyone_lays_it_out(tmp_path: Path, rotation: str, expe
     assert "Doe, Jane" in (tmp_path / "raw" / "ATTRIBUTION.md").read_text(encoding="utf-8")
 
 
+def test_an_author_and_a_title_that_are_no_utf8_cost_only_their_odd_letters(tmp_path: Path) -> None:
+    open_images_tree(tmp_path / "in", "a", "90.0")
+    facts = tmp_path / "in" / "metadata" / "image_ids.csv"
+    content = facts.read_text(encoding="utf-8").replace("Doe, Jane", "José").replace("A cat", "Título")
+    facts.write_bytes(content.encode("latin-1"))
+    (row,) = run(tmp_path / "raw", tmp_path / "in").values()
+    assert (row["author"], row["title"], row["rotation"]) == ("Jos\ufffd", "T\ufffdtulo", 90.0)
+    assert row["boxes"] == [Box(0.0, 0.0, 0.5, 0.5, "Cat", is_group_of=True)]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -109,7 +109,8 @@ def _rows(
     from pyarrow import csv as arrow_csv
 
     ids = pa.array(list(wanted), pa.string())
-    types = {"ImageID": "string", **dict.fromkeys(optional, "string"), **required}
+    # As bytes, for people's names and titles hold some that are no UTF-8.
+    types = {"ImageID": "string", **dict.fromkeys(optional, "binary"), **required}
     options = arrow_csv.ConvertOptions(
         column_types={name: getattr(pa, kind)() for name, kind in types.items()},
         include_columns=list(types),
@@ -120,7 +121,7 @@ def _rows(
         reader = arrow_csv.open_csv(
             path, convert_options=options, parse_options=arrow_csv.ParseOptions(newlines_in_values=not required)
         )
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
             header = next(csv.reader(file), [])
         missing = [name for name in ("ImageID", *required) if name not in header]
         if missing:
@@ -130,7 +131,8 @@ def _rows(
             mask = pc.is_in(column, value_set=ids)
             if required:
                 elsewhere.update(filter(None, pc.unique(column.filter(pc.invert(mask))).to_pylist()))
-            yield from batch.filter(mask).to_pylist()
+            for row in batch.filter(mask).to_pylist():
+                yield row | {name: row[name] and row[name].decode(errors="replace") for name in optional}
     except pa.ArrowInvalid as error:
         raise DatasetError(f"{path} is damaged or cut short ({in_one_line(error)[:200]}); get it again") from None
 

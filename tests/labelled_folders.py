@@ -1,10 +1,12 @@
 """Small folders of pictures with labels in the usual formats, and the directory source run on them."""
 
+import errno
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from balle_li.boxes import Box
@@ -34,6 +36,20 @@ def run(folder: Path, *paths: Path, labels: Any = "auto", max_missing: float = 0
     """Download the folders; the rows of the index by their ids without the digits of the content."""
     Directory([str(path) for path in paths], labels).download(folder, 0, max_missing)
     return {row["image_id"].rsplit("-", 1)[0]: row for row in read_index(folder / "index.parquet")}
+
+
+def make_unreadable(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No mode of a file keeps root from reading it, so that opening it is what fails."""
+    really_open = open
+
+    def refuse(file: Any, *args: Any, **options: Any) -> Any:
+        if not isinstance(file, int) and Path(file) == path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return really_open(file, *args, **options)
+
+    for module in ("builtins", "io"):  # pathlib has its own way to it
+        monkeypatch.setattr(f"{module}.open", refuse)
+    return path
 
 
 def report(folder: Path) -> dict[str, Any]:

@@ -5,8 +5,8 @@ import zlib
 import pytest
 
 from balle_li import files
-from balle_li.errors import BalleLiError, BitstreamError
-from balle_li.files import files_below, inflate, printable, write_bytes
+from balle_li.errors import BalleLiError, BitstreamError, ConfigError
+from balle_li.files import files_below, inflate, named_path, printable, write_bytes
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -45,6 +45,11 @@ def test_home_is_the_checkout_also_in_a_temporary_workspace_of_dvc(tmp_path, mon
     assert files.project_home() == tmp_path.resolve()
     monkeypatch.setenv("DVC_ROOT", "/somewhere")
     assert str(files.project_home()) == "/somewhere"
+
+
+def test_a_home_of_nobody_is_one_line():
+    with pytest.raises(ConfigError, match="~nobody-of-this-name/x: this machine knows no home of that user"):
+        named_path("~nobody-of-this-name/x")
 
 
 def test_hash_fraction_is_uniform_and_depends_on_both_arguments():

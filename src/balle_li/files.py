@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from balle_li.errors import BalleLiError, BitstreamError
+from balle_li.errors import BalleLiError, BitstreamError, ConfigError
 
 RELEASED_MODELS = Path(__file__).with_name("released_model")
 """The weights that ship with the package, a `balle-li-roi` for each tune: model folders, with a model card."""
@@ -42,8 +42,14 @@ def workspace() -> Path:
 
 
 def named_path(text: str) -> Path:
-    """A path as params.yaml names it: `~` is the user's home, and a relative one starts at `project_home`. It need not exist."""
-    return project_home() / Path(text).expanduser()
+    """A path as params.yaml names it: `~` is the user's home, and a relative one starts at `project_home`. It need not exist.
+
+    Raises ConfigError: it starts at the home of a user whom this machine does not know.
+    """
+    try:
+        return project_home() / Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{text}: this machine knows no home of that user; write the whole path") from None
 
 
 def is_project(folder: Path) -> bool:

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from labelled_folders import HALF, YOLO_ROW, coco, picture, run, text
+from labelled_folders import HALF, YOLO_ROW, coco, make_unreadable, open_images_tree, picture, run, text, voc
 
 from balle_li.boxes import Box
-from balle_li.data.labels import number, read_text
+from balle_li.data.labels import Paths, number, read_text
+from balle_li.errors import DatasetError
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,73 @@ def test_text_is_read_in_the_encoding_that_it_has(tmp_path: Path, encoding: str)
 def test_text_of_western_europe_is_not_taken_for_chinese(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_bytes("Citroën\nÉlan\n".encode("latin-1"))
     assert read_text(tmp_path / "classes.txt").split() == ["Citroën", "Élan"]
+
+
+LABELS = {
+    "classes.txt": "Dog\nCat",
+    "data.yaml": "names: [Dog, Cat]",
+    "docker-compose.yml": "services: {}",
+    "1.txt": YOLO_ROW,
+    "1.xml": voc("1.jpg"),
+    "annotations-bbox.csv": "ImageID,LabelName,XMin,XMax,YMin,YMax",
+    "labels.json": coco(["1.jpg"]),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_a_label_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    picture(tmp_path / "in" / "1.jpg")
+    make_unreadable(text(tmp_path / "in" / name, LABELS[name]), monkeypatch)
+    if name.endswith(".csv"):
+        text(tmp_path / "in" / "class-descriptions.csv", "/m/01yrx,Cat")
+    with pytest.raises(DatasetError, match=rf"{name} cannot be read \(Permission denied\); make it readable") as caught:
+        run(tmp_path / "raw", tmp_path / "in")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("docker-compose.yml", "names: [Dog, Cat]"),
+        ("classes.txt", "Dog"),
+        ("annotations/labels.json", coco(["1.jpg"])),
+        ("Annotations/1.xml", voc("1.jpg")),
+        ("annotations-bbox.csv", "ImageID"),
+    ],
+)
+def test_a_file_above_the_folder_that_cannot_be_read_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str
+) -> None:
+    picture(tmp_path / "photos" / "1.jpg")
+    make_unreadable(text(tmp_path / name, content), monkeypatch)
+    assert run(tmp_path / "raw", tmp_path / "photos")["1"]["boxes"] == []
+
+
+def test_facts_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_images_tree(tmp_path / "in", "a", "0")
+    make_unreadable(tmp_path / "in" / "metadata" / "image_ids.csv", monkeypatch)
+    with pytest.raises(DatasetError, match=r"image_ids\.csv cannot be read"):
+        run(tmp_path / "raw", tmp_path / "in")
+
+
+def test_a_folder_of_labels_that_may_not_be_entered_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "in" / "images" / "1.jpg")
+    closed = text(tmp_path / "in" / "labels" / "1.txt", YOLO_ROW)
+    really = Path.exists
+
+    def refuse(path: Path) -> bool:
+        if path == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return really(path)
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(DatasetError, match=r"in/labels may hold labels, but cannot be read \(Permission denied\)"):
+        run(tmp_path / "raw", tmp_path / "in" / "images")
+
+
+def test_a_picture_with_the_longest_name_has_no_labels_of_a_longer_one(tmp_path: Path) -> None:
+    name = "x" * 251 + ".jpg"
+    picture(tmp_path / "in" / name)
+    assert Paths().find(tmp_path / "in" / f"{name}.txt") is None
+    (row,) = run(tmp_path / "raw", tmp_path / "in").values()
+    assert row["boxes"] == []

@@ -123,6 +123,27 @@ def test_a_picture_that_cannot_be_copied_costs_only_itself(tmp_path: Path, monke
         run(tmp_path / "raw", tmp_path / "in", max_missing=0.1)
 
 
+def test_a_folder_that_may_not_be_entered_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = picture(tmp_path / "in" / "closed" / "1.png")
+    really = Path.stat
+
+    def refuse(path: Path, **options: Any) -> os.stat_result:
+        if path == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return really(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(DatasetError, match=r"closed/1\.png cannot be read \(Permission denied\); make it readable"):
+        run(tmp_path / "raw", tmp_path / "in")
+
+
+def test_links_that_lead_in_a_circle_are_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "in").symlink_to(tmp_path / "out")
+    (tmp_path / "out").symlink_to(tmp_path / "in")
+    with pytest.raises(DatasetError, match="does not exist"):
+        run(tmp_path / "raw", tmp_path / "in")
+
+
 def test_the_same_picture_is_taken_once(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "sub" / "a.png")
     assert set(run(tmp_path / "raw", tmp_path / "in", tmp_path / "in" / "sub")) == {"sub__a"}

@@ -7,11 +7,13 @@ unusable label costs itself alone, and is counted.
 
 import codecs
 import dataclasses
+import errno
 import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -120,9 +122,40 @@ def split_in_name(name: str) -> str | None:
     return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raises DatasetError, which names the file, in place of an error of the system while it is read."""
+    try:
+        yield
+    except OSError as error:
+        raise DatasetError(
+            f"{printable(path)} cannot be read ({error.strerror}); make it readable or move it away"
+        ) from error
+
+
+def readable(paths: Iterable[Path]) -> list[Path]:
+    """Those files that can be read, sorted: what lies above the user's folder may be of others and not about it."""
+
+    def opens(path: Path) -> bool:
+        try:
+            if not path.is_file():  # opening a pipe would wait
+                return False
+            with open(path, "rb") as file:
+                file.read(1)
+            return True
+        except OSError:
+            return False
+
+    return sorted(filter(opens, paths))
+
+
 def read_text(path: Path, encoding: str | None = None) -> str:
-    """A label file's text: as its byte order mark says, in `encoding`, or in the first of the usual ones that it fits."""
-    data = path.read_bytes()
+    """A label file's text: as its byte order mark says, in `encoding`, or in the first of the usual ones that it fits.
+
+    Raises DatasetError: it cannot be read.
+    """
+    with reading(path):
+        data = path.read_bytes()
     if not encoding and data[1:2] == b"\0" != data[:1]:
         encoding = "utf-16-le"  # without the mark
     for bom, marked in BOMS.items():
@@ -158,9 +191,21 @@ class Paths:
         self._children: dict[Path, dict[str, Path]] = {}
 
     def find(self, path: Path) -> Path | None:
-        """The file or folder at `path`, or else at one that is the same but for case and composition."""
-        if path.exists() or path == path.parent:
-            return path if path.exists() else None
+        """The file or folder at `path`, or else at one that is the same but for case and composition.
+
+        Raises DatasetError: it lies in a folder that may not be entered.
+        """
+        try:
+            exists = path.exists()
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:  # of the picture's name with .txt behind it
+                raise DatasetError(
+                    f"{printable(path.parent)} may hold labels, but cannot be read ({error.strerror}); make it "
+                    "readable, or set dataset.directory.labels to none"
+                ) from error
+            exists = False
+        if exists or path == path.parent:
+            return path if exists else None
         parent = self.find(path.parent)
         if parent is None:
             return None

@@ -18,6 +18,8 @@ from balle_li.data.labels import (
     on_stored_pixels,
     picture_size,
     read_text,
+    readable,
+    reading,
     split_in_name,
     split_of,
     stated_size,
@@ -32,7 +34,7 @@ EXPECTED = (
 def find(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -> Found | None:
     """COCO's label files under `root`, or in annotations/ beside it or one folder above."""
     here = _detection_files(path for path in files if path.suffix.lower() == ".json")
-    return found_near(here, root, "annotations", lambda folder: _detection_files(sorted(folder.glob("*.json"))))
+    return found_near(here, root, "annotations", lambda folder: _detection_files(readable(folder.glob("*.json"))))
 
 
 def _detection_files(paths: Iterable[Path]) -> list[Path]:
@@ -48,14 +50,15 @@ def _detection_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def _is_about_objects(path: Path) -> bool:
-    if path.stat().st_size == 0:
-        return False
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with reading(path):
+        if path.stat().st_size == 0:
+            return False
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
 
-        def has(word: str) -> bool:
-            return any(content.find(word.encode(code)) >= 0 for code in ("utf-8", "utf-16-le", "utf-16-be"))
+            def has(word: str) -> bool:
+                return any(content.find(word.encode(code)) >= 0 for code in ("utf-8", "utf-16-le", "utf-16-be"))
 
-        return has('"images"') and has('"annotations"') and (has('"bbox"') or has('"categories"'))
+            return has('"images"') and has('"annotations"') and (has('"bbox"') or has('"categories"'))
 
 
 def read(found: Found, pictures: Sequence[Path]) -> Labels:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from balle_li.data.labels import Labels, PictureLabels, number, read_text
+from balle_li.data.labels import Labels, PictureLabels, number, read_text, readable, reading
 from balle_li.errors import DatasetError, in_one_line
 
 EXPECTED = (
@@ -35,7 +35,7 @@ def find(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -> Found |
         if found is not None:
             break
         around = (*base.glob("*.csv"), *(base / "labels").glob("*.csv"), *(base / "metadata").rglob("*.csv"))
-        found = _sort(sorted(around), complete=False)
+        found = _sort(readable(around), complete=False)
     return found
 
 
@@ -118,11 +118,11 @@ def _rows(
         strings_can_be_null=True,
     )
     try:
+        with reading(path), open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+            header = next(csv.reader(file), [])
         reader = arrow_csv.open_csv(
             path, convert_options=options, parse_options=arrow_csv.ParseOptions(newlines_in_values=not required)
         )
-        with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-            header = next(csv.reader(file), [])
         missing = [name for name in ("ImageID", *required) if name not in header]
         if missing:
             raise DatasetError(f"{path} is not an Open Images label file: it has no column {', '.join(missing)}")

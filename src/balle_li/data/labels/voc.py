@@ -15,6 +15,8 @@ from balle_li.data.labels import (
     on_stored_pixels,
     picture_size,
     read_text,
+    readable,
+    reading,
     split_of,
     stated_size,
 )
@@ -27,17 +29,23 @@ HEAD_BYTES = 4096
 
 def find(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -> Found | None:
     """VOC's label files under `root`, or in Annotations/ beside it or one folder above."""
-    return found_near(_annotations(files), root, "Annotations", lambda folder: _annotations(sorted(folder.rglob("*"))))
+    return found_near(
+        _annotations(files), root, "Annotations", lambda folder: _annotations(readable(_xml(folder.rglob("*"))))
+    )
+
+
+def _xml(paths: Iterable[Path]) -> list[Path]:
+    return [path for path in paths if path.suffix.lower() == ".xml"]
 
 
 def _annotations(paths: Iterable[Path]) -> list[Path]:
-    return [path for path in paths if path.suffix.lower() == ".xml" and path.is_file() and _is_annotation(path)]
+    return [path for path in _xml(paths) if re.search(rb"<annotation[\s>/]", _head(path).replace(b"\0", b""))]
 
 
-def _is_annotation(path: Path) -> bool:
-    with open(path, "rb") as file:
-        head = file.read(HEAD_BYTES).replace(b"\0", b"")  # of UTF-16
-    return re.search(rb"<annotation[\s>/]", head) is not None
+def _head(path: Path) -> bytes:
+    """What a file starts with; that of UTF-16 has a zero beside each letter. Raises DatasetError: it cannot be read."""
+    with reading(path), open(path, "rb") as file:
+        return file.read(HEAD_BYTES)
 
 
 def read(found: Found, pictures: Sequence[Path]) -> Labels:
@@ -71,8 +79,7 @@ def _parse(path: Path) -> ElementTree.Element:
 
     Raises ParseError: it is not XML.
     """
-    with open(path, "rb") as file:
-        head = file.read(HEAD_BYTES)
+    head = _head(path)
     declared = DECLARATION.search(head.replace(b"\0", b"").decode("latin-1"))
     encoding = declared[1] if declared else None
     if encoding and re.fullmatch(r"gb2312|gbk|x-gbk", encoding, re.IGNORECASE):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from balle_li.boxes import Box
-from balle_li.data.labels import Labels, Paths, on_stored_pixels, read_text, same
+from balle_li.data.labels import Labels, Paths, on_stored_pixels, read_text, readable, same
 from balle_li.errors import DatasetError
 from balle_li.files import printable
 
@@ -53,8 +53,8 @@ def find(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -> Found |
     label_files = {picture: path for picture, path in looked_up.items() if path is not None}
     names, complete = _names(sorted(files, key=lambda path: (len(path.parts), path))), True
     for base in list(root.parents)[:3] if not names else []:
-        around = [path for folder in (base, base / "labels") for path in folder.glob("*") if path.is_file()]
-        names, complete = _names(sorted(around)), False
+        around = (path for folder in (base, base / "labels") for path in folder.glob("*") if _may_name_classes(path))
+        names, complete = _names(readable(around)), False
         if names:
             break
     if names and complete:
@@ -69,7 +69,7 @@ def find(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -> Found |
         for picture, path in label_files.items()
         if complete or path.parent in (picture.parent, paths.find(_mirror(picture.parent)))
     }
-    others = (path for folder in sorted(own) for path in sorted(folder.glob("*.txt")))
+    others = (path for folder in sorted(own) for path in sorted(folder.glob("*.txt")) if path.is_file())
     if not label_files:
         others = (path for path in files if same(path.suffix) == ".txt")
     without_picture = [path for path in others if path not in used and _has_rows(path)]
@@ -103,6 +103,10 @@ def _is_name_list(path: Path) -> bool:
     return same(path.name) in NAME_LISTS or same(path.suffix) == ".names"
 
 
+def _may_name_classes(path: Path) -> bool:
+    return _is_name_list(path) or same(path.suffix) in (".yaml", ".yml")
+
+
 def _has_rows(path: Path) -> bool:
     """Whether the first line is a class number and at least four more numbers."""
     if _is_name_list(path):
@@ -129,21 +133,19 @@ def _names(paths: Iterable[Path]) -> dict[Path, Names]:
     import yaml
 
     found: dict[Path, Names] = {}
-    for path in paths:
+    for path in filter(_may_name_classes, paths):
         if _is_name_list(path):
             lines = (line.strip() for line in read_text(path).splitlines())
             names = Names(dict(enumerate(line for line in lines if line)))
-        elif same(path.suffix) in (".yaml", ".yml"):
+        else:
             try:
                 document = yaml.safe_load(read_text(path))
-            except yaml.YAMLError:
+            except (yaml.YAMLError, ValueError):  # the second: a date that is none
                 continue
             names = Names((_listed(document.get("names")) if isinstance(document, dict) else None) or {})
             match document.get("kpt_shape") if names.classes else None:
                 case [int(points), int(values)]:
                     names = Names(names.classes, (points, values))
-        else:
-            continue
         if names.classes:  # an empty list hides no other
             found.setdefault(path.parent, names)
     return found

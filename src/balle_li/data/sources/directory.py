@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from balle_li.config import DirectoryConfig
-from balle_li.data.labels import Labels, PictureLabels, coco, open_images, same, split_of, voc, yolo
+from balle_li.data.labels import Labels, PictureLabels, coco, open_images, reading, same, split_of, voc, yolo
 from balle_li.data.manifest import write_origins
 from balle_li.data.sources import copy_picture, register_source, write_tables
 from balle_li.errors import DatasetError
@@ -55,7 +55,9 @@ class Directory(DirectoryConfig):
         present = 0
         taken: set[Path] = set()
         for text in self.paths:
-            root = named_path(text).resolve()
+            root = Path(
+                os.path.realpath(named_path(text))
+            )  # resolve() ends in a traceback where links lead in a circle
             files = _list_files(root, text, skip=folder)
             pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
             if not pictures:
@@ -142,18 +144,24 @@ def _why_no_box(root: Path, name: str, labels: Labels) -> str:
 
 def _list_files(root: Path, text: str, skip: Path) -> list[Path]:
     """All files under `root`, sorted; without hidden ones and without the folder that the pictures go to."""
-    if not root.is_dir():
-        what = "is not a folder" if root.exists() else "does not exist"
-        raise DatasetError(f"dataset.directory.paths: {text} {what} (looked for it at {root})")
+    with reading(root):
+        if not root.is_dir():
+            what = "is not a folder" if root.exists() else "does not exist"
+            raise DatasetError(f"dataset.directory.paths: {text} {what} (looked for it at {root})")
 
     def refuse(error: OSError) -> None:
-        raise DatasetError(f"{error.filename} cannot be read: {error.strerror}") from error
+        with reading(Path(error.filename)):
+            raise error
+
+    def is_file(path: Path) -> bool:
+        with reading(path):
+            return path.is_file()
 
     def enters(name: str) -> bool:
         return not name.startswith(".") and name not in NOT_PHOTOGRAPHS
 
     found = files_below(root, enters, refuse, skip)
-    return sorted(path for path in found if not path.name.startswith(".") and path.is_file())
+    return sorted(path for path in found if not path.name.startswith(".") and is_file(path))
 
 
 def _copy(picture: Path, root: Path, labels: Labels, folder: Path) -> dict[str, Any]:

@@ -173,6 +173,37 @@ def test_an_outline_that_touches_the_edges_is_no_pose(tmp_path: Path) -> None:
     assert rows["images__0"]["boxes"] == rows["images__1"]["boxes"] == [HALF]
 
 
+SQUARE = "0 0 0.5 0 0.5 0.5 0 0.5"
+
+
+@pytest.mark.parametrize(
+    ("row", "names"),
+    [
+        (f"1 {SQUARE} 0.913", ""),
+        (f"1 {SQUARE} 7", ""),
+        (f"1 {SQUARE} 0.913 7", ""),
+        ("1 0 0 0.5 0 0.5 0.5 0.913", ""),
+        ("1 0.25 0.25 0.5 0.5 7", ""),
+        ("1 0.25 0.25 0.5 0.5 0.913 7", ""),
+        ("1 0.25 0.25 0.5 0.5 0.913 1", ""),
+        ("1 0.25 0.25 0.5 0.5 0.1 0.2 0.7 0.3 0.2 0.8 0.2 0.4 0.9", ""),  # a pose with how sure each point is
+        ("1 0.25 0.25 0.5 0.5 0.1 0.2 0.7 0.3 0.2 0.8 0.2 0.9 0.9 0.913", "kpt_shape: [3, 3]"),
+        ("1 0.25 0.25 0.5 0.5 0.1 0.2 0.7 0.3 0.2 0.8 0.2 0.9 0.9 0.913 7", "kpt_shape: [3, 3]"),
+        ("1 0.25 0.25 0.5 0.5 0.1 0.2 0.3 0.2 0.913", "kpt_shape: [2, 2]"),
+        ("1 0.25 0.25 0.5 0.5 0.1 0.2 0.3 0.2 0.913 7", "kpt_shape: [2, 2]"),
+    ],
+)
+def test_predictions_have_confidences_and_tracks_behind_them(tmp_path: Path, row: str, names: str) -> None:
+    content = folder(tmp_path / "in", row, names=f"names: [Dog, Cat]\n{names}")
+    assert run(tmp_path / "raw", content)["images__0"]["boxes"] == [HALF]
+    assert report(tmp_path / "raw")["folders"][0]["label_problems"] == []
+
+
+def test_a_triangle_that_ends_at_the_edge_is_no_tracked_box(tmp_path: Path) -> None:
+    rows = run(tmp_path / "raw", folder(tmp_path / "in", "1 0 0.5 0.5 0.5 0.25 1", f"1 {SQUARE}"))
+    assert rows["images__0"]["boxes"] == [Box(0.0, 0.5, 0.5, 1.0, "Cat")] and rows["images__1"]["boxes"] == [HALF]
+
+
 def test_what_cannot_be_used_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     contents = [
         "1 0.5 0.5 1.2 0.5\n",

@@ -188,9 +188,10 @@ def read(found: Found, pictures: Sequence[Path]) -> Labels:
 def _read_set(label_files: Mapping[Path, Path], names: Names, labels: Labels) -> None:
     """Read the label files, by picture, that share a list of class names."""
     rows = {picture: _rows(path, names, labels) for picture, path in label_files.items()}
-    poses = _are_poses([row for group in rows.values() for _, row in group if len(row) > 5])
+    several = [row for group in rows.values() for _, row in group if len(row) > 5]
+    poses, tracked = _are_poses(several), all(len(row) == 6 and _is_track(row[-1]) for row in several)
     for picture, group in rows.items():
-        boxes = [_box(label_files[picture], name, row, names, poses, labels) for name, row in group]
+        boxes = [_box(label_files[picture], name, row, names, poses, tracked, labels) for name, row in group]
         labels.add_boxes(picture, on_stored_pixels(boxes, picture, None))
 
 
@@ -218,9 +219,10 @@ def _rows(path: Path, names: Names, labels: Labels) -> list[tuple[str, Row]]:
     return rows
 
 
-def _box(path: Path, name: str, row: Row, names: Names, poses: bool, labels: Labels) -> Box | None:
-    if _is_outline(row, names, poses):
-        xs, ys = row[::2], row[1::2]
+def _box(path: Path, name: str, row: Row, names: Names, poses: bool, tracked: bool, labels: Labels) -> Box | None:
+    outline = _outline(row, names, poses, tracked)
+    if outline is not None:
+        xs, ys = outline[::2], outline[1::2]
         return labels.make_box(path, name, (min(xs), min(ys), max(xs), max(ys)))
     return labels.make_box(path, name, _corners(row))
 
@@ -236,18 +238,38 @@ def _are_poses(rows: Sequence[Row]) -> bool:
     if len(lengths) != 1:
         return False
     (length,) = lengths
-    visible = (length - 4) % 3 == 0 and all(value in (0, 1, 2) for row in rows for value in row[6::3])
-    return visible or 1 + length in POSE_COLUMNS
+    if (length - 4) % 3:
+        return 1 + length in POSE_COLUMNS
+    visible = all(value in (0, 1, 2) for row in rows for value in row[6::3])
+    return visible or 1 + length in POSE_COLUMNS or (length % 2 == 1 and all(map(_holds_its_points, rows)))
 
 
-def _is_outline(row: Row, names: Names, poses: bool) -> bool:
-    """Whether the numbers are the points of an outline; else the first four are a box, whatever follows them.
+def _holds_its_points(row: Row) -> bool:
+    """Whether the points of a pose, each with how sure a model is of it, lie in the box before them."""
+    xmin, ymin, xmax, ymax = _corners(row)
+    points = zip(row[4::3], row[5::3], strict=True)
+    return all(xmin <= x <= xmax and ymin <= y <= ymax for x, y in points)
+
+
+def _is_track(value: float) -> bool:
+    return value >= 1 and value.is_integer()
+
+
+def _outline(row: Row, names: Names, poses: bool, tracked: bool) -> Row | None:
+    """The points of a row that is an outline; None where the first four numbers are a box, whatever follows them.
 
     An outline has an even number of values, which a pose may have as well: the names' file says so, or else `poses`.
+    Ultralytics' predictions have a confidence, the number of a track or both behind either, and behind a box.
+
+    tracked: every row of more than five numbers may be a box with both; else an outline may end at the edge, in a 1.
     """
-    if len(row) < 6 or len(row) % 2:
-        return False
+    if len(row) < 6 or (len(row) == 6 and _is_track(row[-1]) and (tracked or row[-1] > 1)):
+        return None
     if names.kpt_shape is not None:
-        return len(row) != 4 + names.kpt_shape[0] * names.kpt_shape[1]
-    inside = all(-OUTSIDE <= corner <= 1 + OUTSIDE for corner in _corners(row))
-    return not (poses and inside)
+        if len(row) % 2 or len(row) - 4 - names.kpt_shape[0] * names.kpt_shape[1] in (0, 1, 2):
+            return None
+    elif poses and (len(row) % 2 or all(-OUTSIDE <= corner <= 1 + OUTSIDE for corner in _corners(row))):
+        return None
+    elif len(row) % 2:
+        return row[:-1]
+    return row[:-2] if _is_track(row[-1]) and row[-1] > 1 else row

@@ -29,6 +29,35 @@ def test_boxes_drawn_on_stored_pixels_stay(tmp_path: Path) -> None:
     assert run(tmp_path / "raw", tmp_path / "in")["1"]["boxes"] == [HALF]
 
 
+@pytest.mark.parametrize("labels", ["coco", "voc"])
+@pytest.mark.parametrize(
+    ("size", "orientation", "expected"),
+    [
+        ((20, 40), 6, Box(0.0, 0.5, 0.5, 1.0, "Cat")),
+        ((40, 80), 6, Box(0.0, 0.5, 0.5, 1.0, "Cat")),
+        ((7, 13), 6, Box(0.0, 0.5, 0.5, 1.0, "Cat")),  # a third, in whole pixels
+        ((50, 50), 6, Box(0.0, 0.5, 0.5, 1.0, "Cat")),  # says nothing
+        ((80, 40), 3, Box(0.5, 0.5, 1.0, 1.0, "Cat")),  # turned upside down, it keeps its proportions
+        ((40, 20), 6, HALF),
+        ((80, 40), 6, HALF),
+    ],
+)
+def test_the_proportions_that_labels_state_tell_what_they_were_drawn_on(
+    tmp_path: Path, labels: str, size: tuple[int, int], orientation: int, expected: Box
+) -> None:
+    width, height = size
+    picture(tmp_path / "in" / "1.jpg", orientation)  # stored 40 by 20
+    if labels == "coco":
+        corners = f"[0, 0, {width / 2}, {height / 2}]"
+        content = coco(["1.jpg"], width=width, height=height).replace("[0, 0, 20, 10]", corners)
+        text(tmp_path / "in" / "labels.json", content)
+    else:
+        content = voc("1.jpg", "SIZE").replace(">20<", f">{width / 2}<").replace(">10<", f">{height / 2}<")
+        stated = f"<size><width>{width}</width><height>{height}</height></size>"
+        text(tmp_path / "in" / "1.xml", content.replace("SIZE", stated))
+    assert run(tmp_path / "raw", tmp_path / "in")["1"]["boxes"] == [expected]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [(40, 40.0), ("40px", 40.0), (" 4e1 ", 40.0), ("-.5", -0.5), ("wide", None), (None, None), (True, None),

@@ -303,13 +303,20 @@ def on_stored_pixels(
 ) -> list[Box]:
     """Boxes drawn on the picture as people see it, moved to where the same objects are in the stored pixels.
 
-    Annotation tools show pictures the way their EXIF orientation says. Where the labels state a size that the upright
-    picture does not have, they were made on the stored pixels already.
+    Annotation tools show pictures the way their EXIF orientation says. Where the labels state a size that has the
+    proportions of the stored picture and not of the upright one, they were made on the stored pixels already.
     """
     known = [box for box in boxes if box is not None]
     size = picture_size(picture) if known else None
-    if size is None or (labelled_size is not None and labelled_size != size):
+    if size is None:
         return known
     mirror, turns = upright_turns(exif_orientation(picture), 0.0)
+    if turns % 2 and labelled_size and _is_scaled(labelled_size, size[::-1]) and not _is_scaled(labelled_size, size):
+        return known
     stored = [box.rotated(-turns) for box in known]
     return [box.mirrored() for box in stored] if mirror else stored
+
+
+def _is_scaled(size: tuple[float, float], of: tuple[int, int]) -> bool:
+    """Whether `size` has the proportions of `of`, but for a pixel that rounding adds or takes."""
+    return abs(size[0] * of[1] - size[1] * of[0]) <= max(of)

@@ -55,9 +55,8 @@ class Directory(DirectoryConfig):
         present = 0
         taken: set[Path] = set()
         for text in self.paths:
-            root = Path(
-                os.path.realpath(named_path(text))
-            )  # resolve() ends in a traceback where links lead in a circle
+            # Path.resolve raises RuntimeError where links lead in a circle.
+            root = Path(os.path.realpath(named_path(text)))
             files = _list_files(root, text, skip=folder)
             pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
             if not pictures:

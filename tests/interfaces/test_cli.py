@@ -219,6 +219,31 @@ def test_what_makes_no_sense_exits_with_2(folder, run, arguments):
     assert code == 2 and "Traceback" not in errors
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("compress", ""), "one of the paths is empty"),
+        (("decompress", ""), "one of the paths is empty"),
+        (("compress", "photos/a.png", ""), "one of the paths is empty"),
+        (("compress", "photos/a.png", "-o", ""), "one of the paths is empty"),
+        (("compress", "-", "new/"), "standard input goes to one file"),
+    ],
+)
+def test_paths_that_name_no_file_write_nothing(folder, run, arguments, words):
+    before = sorted(folder.rglob("*"))
+    code, _, errors = run(*arguments, stdin=(folder / "photos" / "a.png").read_bytes())
+    assert code == 2 and words in errors and sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("destination", "reason"),
+    [("photos/b.webp/x.bli", "Not a directory"), ("/proc/x.bli", "No such file or directory")],
+)
+def test_a_destination_that_cannot_be_written_is_named(folder, run, destination, reason):
+    code, _, errors = run("compress", "photos/a.png", destination)
+    assert code == 1 and errors == f"balle-li: photos/a.png: {destination} cannot be written: {reason}\n"
+
+
 def test_a_missing_model_is_said_once(folder, run):
     code, _, errors = run("compress", "photos", "out", "--model", "nowhere")
     assert code == 1 and errors.count("\n") == 1 and "not a model folder" in errors

@@ -6,6 +6,7 @@ that a model was trained with. It is kept in whole levels, STEPS to a unit, one 
 
 import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ STEPS = 8
 LIMIT = 20  # levels: r lies in [-2.5, 2.5]
 QUALITY_SPAN = 2.0  # r of quality 100, and -r of quality 0
 BOX_GAIN = 1.0  # how far a box of weight 1 raises r
+MAX_OFFSET = 4.0 * LIMIT / STEPS
+"""Twice the span of r: boxes and quality maps are cut to it, for what is beyond changes hardly a level."""
 
 Levels = NDArray[np.int8]
 
@@ -47,11 +50,12 @@ def box_offset(boxes: Iterable[Box], height: int, width: int, downsampling: int)
     """How far boxes raise r at every latent, `(rows, columns)`, of a picture of `height` x `width` pixels.
 
     A latent whose `downsampling`-sided square of pixels a box covers in part gets that part of the box's weight; where
-    boxes overlap the larger value counts.
+    boxes overlap the larger value counts. Nothing is raised by more than MAX_OFFSET.
     """
     rows, columns = -(-height // downsampling), -(-width // downsampling)
     grid = clip_to_window(boxes, 0.0, 0.0, columns * downsampling / width, rows * downsampling / height)
-    return np.float32(BOX_GAIN) * box_weight_map(grid, rows, columns)
+    bounded = (replace(box, weight=min(box.weight, MAX_OFFSET / BOX_GAIN)) for box in grid)
+    return np.float32(BOX_GAIN) * box_weight_map(bounded, rows, columns)
 
 
 def pack_levels(levels: Levels) -> bytes:

@@ -93,6 +93,8 @@ def test_boxes_never_make_a_size_impossible(codec, image):
         ({"quality": 50, "target_bytes": 100}, "not both"),
         ({"target_bytes": 30}, "at least"),
         ({"target_bytes": 0}, "at least 1"),
+        ({"target_bytes": float("nan")}, "at least 1"),
+        ({"target_bytes": float("inf")}, "at least 1"),
         ({"quality": 50, "target_bpp": 0.5}, "not both"),
         ({"quality": 50, "target_bpp": 0.5, "target_bytes": 100}, "not all"),
         ({"target_bpp": 0.0}, "must be positive"),
@@ -100,6 +102,8 @@ def test_boxes_never_make_a_size_impossible(codec, image):
         ({"effort": 1, "target_bpp": 0.5}, "give a quality"),
         ({"quality_map": np.zeros((0, 3))}, "shape"),
         ({"effort": 11}, "effort is 11"),
+        ({"effort": 0.5}, "effort is 0.5, must be a whole number"),
+        ({"effort": True}, "effort is True, must be a whole number"),
         ({"effort": 1, "target_bytes": 9000}, "give a quality"),
         ({"quality_map": np.full((2, 2), np.nan)}, "not a finite number"),
         ({"quality_map": np.zeros(4)}, "shape"),
@@ -134,6 +138,13 @@ def test_bits_per_pixel_are_a_size_of_the_whole_file(codec, image):
     bits = 8 * len(codec.compress(image, quality=60))
     bpp = bits / (192 * 128)
     assert codec.compress(image, target_bpp=bpp) == codec.compress(image, target_bytes=bits // 8)
+
+
+def test_values_beyond_all_bounds_are_those_at_the_bound(codec, image):
+    largest = codec.compress(image, quality_map=np.full((1, 1), 2.5))
+    for offset in ({"boxes": [Box(0.0, 0.0, 1.0, 1.0, weight=1e39)]}, {"quality_map": np.full((1, 1), 1e39)}):
+        assert codec.compress(image, **offset) == codec.compress(image, **offset, target_bytes=10**9) == largest
+    assert codec.compress(image, target_bpp=1e308) == largest
 
 
 def test_options_may_be_given_whole_and_changed_by_name(codec, image):

@@ -1,6 +1,7 @@
 """Encode options: a quality, boxes and a quality map, a target size, an effort."""
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from PIL import Image
 from balle_li.boxes import Box
 from balle_li.codec.effort import MAX_EFFORT
 from balle_li.errors import BalleLiError
-from balle_li.quality_map import LIMIT, STEPS, Levels, box_offset, quality_to_r, to_levels
+from balle_li.quality_map import LIMIT, MAX_OFFSET, STEPS, Levels, box_offset, quality_to_r, to_levels
 
 DEFAULT_QUALITY = 50.0
 
@@ -48,12 +49,13 @@ class EncodeOptions:
             raise BalleLiError(f"give {' or '.join(given)}, not {'both' if len(given) == 2 else 'all'}")
         if self.quality is not None:
             quality_to_r(self.quality)
-        if self.target_bytes is not None and self.target_bytes < 1:
-            raise BalleLiError(f"the size is {self.target_bytes} bytes, must be at least 1")
+        if self.target_bytes is not None and not 1 <= self.target_bytes < math.inf:  # so NaN is refused too
+            raise BalleLiError(f"the size is {self.target_bytes} bytes, must be a number of at least 1")
         if self.target_bpp is not None and not 0 < self.target_bpp < math.inf:
             raise BalleLiError(f"the bits per pixel are {self.target_bpp:g}, must be positive")
-        if not 0 <= self.effort <= MAX_EFFORT:
-            raise BalleLiError(f"effort is {self.effort}, must be between 0 and {MAX_EFFORT}")
+        whole = isinstance(self.effort, int | np.integer) and not isinstance(self.effort, bool)
+        if not (whole and 0 <= self.effort <= MAX_EFFORT):
+            raise BalleLiError(f"effort is {self.effort!r}, must be a whole number between 0 and {MAX_EFFORT}")
         if self.effort and self.has_target:
             raise BalleLiError(
                 "effort and a target size exclude each other: it makes streams smaller, so give a quality"
@@ -85,9 +87,9 @@ class EncodeOptions:
         if not self.has_target:
             quality = DEFAULT_QUALITY if self.quality is None else self.quality
             return encode(to_levels(quality_to_r(quality) + offset))
-        size = self.target_bytes if self.target_bpp is None else int(self.target_bpp * width * height / 8)
+        size = self.target_bytes if self.target_bpp is None else self.target_bpp * width * height / 8
         assert size is not None
-        return longest_within(size, offset, encode)
+        return longest_within(int(min(size, sys.maxsize)), offset, encode)  # which no stream comes near
 
     def offset(self, height: int, width: int, downsampling: int) -> NDArray[np.float32]:
         """By how much r differs from that of the quality, at every latent of a picture of `height` x `width` pixels."""
@@ -97,7 +99,7 @@ class EncodeOptions:
             offset += box_offset(self.boxes, height, width, downsampling)
         if self.quality_map is not None:
             # Latents past the picture's edge take part in none of its pixels.
-            picture = Image.fromarray(self.quality_map.astype(np.float32))
+            picture = Image.fromarray(self.quality_map.clip(-MAX_OFFSET, MAX_OFFSET).astype(np.float32))
             part = (0.0, 0.0, *picture.size)
             offset += np.asarray(picture.resize((columns, rows), Image.Resampling.BOX, part))
         return offset

@@ -280,6 +280,17 @@ def test_info_and_models_tell_the_facts(folder, run):
     assert run("models", "nowhere")[0] == 1
 
 
+@pytest.mark.parametrize("arguments", [("info", "a.bli"), ("compress", "photos/a.png", "-")])
+def test_what_standard_output_cannot_take_is_one_line(folder, run, arguments):
+    run("compress", "photos/a.png", "a.bli")
+    program = "import sys; from balle_li.interfaces import cli; cli.main()"
+    environment = {"PYTHONPATH": ":".join(sys.path), "BALLE_LI_MODEL": str(folder / "model")}
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-c", program, *arguments]
+        answer = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE)
+    assert answer.returncode == 1 and answer.stderr.count(b"\n") == 1 and b"No space left on device" in answer.stderr
+
+
 def test_the_command_imports_nothing_heavy_but_torch(folder):
     program = (
         "import sys\nfrom balle_li.interfaces import cli\nassert 'torch' not in sys.modules\n"

@@ -11,7 +11,7 @@ from tiny_model import tiny_model
 from balle_li.boxes import Box
 from balle_li.codec.bitstream import Stream
 from balle_li.codec.codec import Codec
-from balle_li.codec.options import EncodeOptions
+from balle_li.codec.options import EncodeOptions, longest_within
 from balle_li.errors import BalleLiError
 from balle_li.latents import Section
 from balle_li.quality_map import unpack_levels
@@ -73,6 +73,26 @@ def test_a_size_is_kept_and_used(codec, image):
         data = codec.compress(image, target_bytes=target)
         assert 0.97 * target < len(data) <= target
     assert len(codec.compress(image, target_bytes=10 * largest)) == largest
+
+
+def test_a_small_picture_gets_the_highest_even_level_that_fits(codec, image):
+    small = image.resize((64, 64))
+    for level in range(-20, 21, 4):
+        target = len(codec.compress(small, quality_map=np.full((1, 1), level / 8)))
+        data = codec.compress(small, target_bytes=target)
+        assert len(data) <= target
+        assert unpack_levels(Stream.unpack(data).sections[Section.QUALITY_MAP], 4, 4).min() >= level
+
+
+def test_a_size_takes_few_encodings():
+    sizes = []
+
+    def encode(levels):
+        sizes.append(50 + int((levels + 20.0).sum()) + (15 if np.ptp(levels) else 0))
+        return bytes(sizes[-1])
+
+    data = longest_within(20_000, np.zeros((30, 40), np.float32), encode)
+    assert 19_930 < len(data) <= 20_000 and len(sizes) <= 1 + 6 + 5
 
 
 def test_a_size_with_boxes_keeps_their_difference(codec, image):

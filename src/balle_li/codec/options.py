@@ -116,22 +116,30 @@ def longest_within(size: int, offset: NDArray[np.float32], encode: Callable[[Lev
     lowest = -LIMIT - max(0, math.ceil(offset.max() * STEPS))
     highest = LIMIT - min(0, math.floor(offset.min() * STEPS))
 
-    def levels(step: int) -> Levels:
-        level, raised = divmod(step, rows)
+    def levels(level: int, raised: int) -> Levels:
         even = np.full(offset.shape, lowest + level, np.float32)
         even[:raised] += 1
         return to_levels(offset + even / STEPS)
 
-    # Steps rise row by row, so both searches are one.
-    low, high = 0, (highest - lowest) * rows
-    best = encode(levels(low))
+    best = encode(levels(0, 0))
     if len(best) > size:
         raise BalleLiError(f"the picture takes at least {len(best)} bytes with this model; {size} are too few")
-    while low < high:
-        middle = -(-(low + high) // 2)
-        candidate = encode(levels(middle))
-        if len(candidate) <= size:
-            low, best = middle, candidate
-        else:
-            high = middle - 1
+
+    def highest_within(most: int, levels_at: Callable[[int], Levels]) -> int:
+        """The highest step up to `most` whose stream fits, which becomes the best; step 0 is known to fit."""
+        nonlocal best
+        low, high = 0, most
+        while low < high:
+            middle = -(-(low + high) // 2)
+            candidate = encode(levels_at(middle))
+            if len(candidate) <= size:
+                low, best = middle, candidate
+            else:
+                high = middle - 1
+        return low
+
+    # First the levels alone: rows make the map uneven, which costs bytes, so higher levels may fit where rows do not.
+    level = highest_within(highest - lowest, lambda level: levels(level, 0))
+    if level < highest - lowest:
+        highest_within(rows - 1, lambda raised: levels(level, raised))
     return best

@@ -151,7 +151,9 @@ def test_a_model_of_one_rate_says_so(image, options, words):
 def test_a_picture_that_is_no_whole_number_of_latents():
     offset = EncodeOptions(boxes=[Box(0.0, 0.0, 1.0, 1.0, "face")]).offset(17, 33, 16)
     assert offset.shape == (2, 3)
-    assert offset[0, 0] == 1 and 0 < offset[1, 2] <= 1
+    np.testing.assert_allclose(offset, 1.0, rtol=1e-6)
+    offset = EncodeOptions(quality_map=np.array([[0.0, 1.0]])).offset(17, 17, 16)
+    np.testing.assert_allclose(offset, [[7.5 / 16, 1.0]] * 2)  # the second half begins at pixel 8.5
 
 
 def test_bits_per_pixel_are_a_size_of_the_whole_file(codec, image):

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from balle_li.boxes import Box
 from balle_li.codec.effort import MAX_EFFORT
 from balle_li.errors import BalleLiError
-from balle_li.quality_map import LIMIT, MAX_OFFSET, STEPS, Levels, box_offset, quality_to_r, to_levels
+from balle_li.quality_map import LIMIT, MAX_OFFSET, STEPS, Levels, box_offset, quality_to_r, stretched, to_levels
 
 DEFAULT_QUALITY = 50.0
 
@@ -98,10 +97,7 @@ class EncodeOptions:
         if self.boxes:
             offset += box_offset(self.boxes, height, width, downsampling)
         if self.quality_map is not None:
-            # Latents past the picture's edge take part in none of its pixels.
-            picture = Image.fromarray(self.quality_map.clip(-MAX_OFFSET, MAX_OFFSET).astype(np.float32))
-            part = (0.0, 0.0, *picture.size)
-            offset += np.asarray(picture.resize((columns, rows), Image.Resampling.BOX, part))
+            offset += stretched(self.quality_map.clip(-MAX_OFFSET, MAX_OFFSET), height, width, downsampling)
         return offset
 
 

@@ -12,6 +12,7 @@ from balle_li.quality_map import (
     pack_levels,
     quality_to_r,
     r_to_quality,
+    stretched,
     to_levels,
     unpack_levels,
 )
@@ -50,6 +51,32 @@ def test_boxes_are_the_pictures_and_not_the_padded_grids():
     left_half = [Box(0.0, 0.0, 0.5, 1.0, "Face")]
     grid = box_offset(left_half, 16, 40, 16)  # 40 pixels are 2.5 latents; half of them are 1.25
     np.testing.assert_allclose(grid, [[1.0, 0.25, 0.0]], atol=1e-6)
+
+
+def test_latents_at_the_edge_count_what_the_picture_has_of_them():
+    lower_half = [Box(0.0, 0.5, 1.0, 1.0, "Face", weight=0.5)]  # from pixel 10 on
+    np.testing.assert_allclose(box_offset(lower_half, 20, 17, 16), [[0.5 * 6 / 16] * 2, [0.5] * 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "cells"), [(17, 33, (3, 5)), (1, 1, (7, 9)), (40, 32, (40, 32)), (64, 48, (2, 3))]
+)
+def test_a_map_is_stretched_over_the_picture_and_not_the_padded_grid(height, width, cells):
+    values = np.random.default_rng(0).normal(size=cells)
+    fine = np.kron(values, np.ones((height, width)))  # every pixel is cells[0] x cells[1] of these
+    expected = [
+        [
+            fine[cells[0] * top : cells[0] * (top + 16), cells[1] * left : cells[1] * (left + 16)].mean()
+            for left in range(0, width, 16)
+        ]
+        for top in range(0, height, 16)
+    ]
+    np.testing.assert_allclose(stretched(values, height, width, 16), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_an_even_map_stays_even():
+    half_a_level = np.full((37, 1000), 0.5 / STEPS, np.float32)
+    assert (stretched(half_a_level, 1001, 777, 16) == np.float32(0.5 / STEPS)).all()
 
 
 @pytest.mark.parametrize("level", [-LIMIT, 0, LIMIT])

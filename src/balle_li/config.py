@@ -274,7 +274,7 @@ class CompareConfig:
 class Parameters:
     """The whole file: every section, and the parameters that several stages share."""
 
-    seed: Int
+    seed: Annotated[Int, Field(ge=0, lt=2**63)]
     lmbda: Positive  # J = lmbda * 255^2 * MSE + bpp
     class_weights: dict[Name, NotNegative]  # how much a box of a class counts
     dataset: DatasetConfig
@@ -363,7 +363,8 @@ def _message(section: type, failure: Mapping[str, Any], where: str) -> str:
         return f"{name} is {value!r}, must be one of {failure['ctx']['expected'].replace(chr(39), '').replace(' or ', ', ')}"
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
-        return f"{name} is {value:g}, must be {words} {failure['ctx'][key]:g}"
+        given = value if isinstance(value, int) else f"{float(value):g}"  # text, from YAML 1.1
+        return f"{name} is {given}, must be {words} {failure['ctx'][key]:g}"
     if kind in _TYPES:
         return f"{name} must be {_TYPES[kind]}, not {value!r}"
     return f"{name} is {value!r}: {failure['msg']}"

@@ -6,6 +6,7 @@ that a model was trained with. It is kept in whole levels, STEPS to a unit, one 
 
 import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ STEPS = 8
 LIMIT = 20  # levels: r lies in [-2.5, 2.5]
 QUALITY_SPAN = 2.0  # r of quality 100, and -r of quality 0
 BOX_GAIN = 1.0  # how far a box of weight 1 raises r
+MAX_OFFSET = 4.0 * LIMIT / STEPS
+"""Twice the span of r: boxes and quality maps are cut to it, for what is beyond changes hardly a level."""
 
 Levels = NDArray[np.int8]
 
@@ -46,12 +49,39 @@ def to_levels(r: NDArray[np.floating[Any]] | float) -> Levels:
 def box_offset(boxes: Iterable[Box], height: int, width: int, downsampling: int) -> NDArray[np.float32]:
     """How far boxes raise r at every latent, `(rows, columns)`, of a picture of `height` x `width` pixels.
 
-    A latent whose `downsampling`-sided square of pixels a box covers in part gets that part of the box's weight; where
-    boxes overlap the larger value counts.
+    A latent stands for a square of `downsampling` pixels a side, at the right and bottom edge for what the picture has of it.
+    Where a box covers a part of that, the latent gets this part of the box's weight; where boxes overlap the larger value
+    counts. No weight counts for more than MAX_OFFSET.
     """
     rows, columns = -(-height // downsampling), -(-width // downsampling)
     grid = clip_to_window(boxes, 0.0, 0.0, columns * downsampling / width, rows * downsampling / height)
-    return np.float32(BOX_GAIN) * box_weight_map(grid, rows, columns)
+    bounded = (replace(box, weight=min(box.weight, MAX_OFFSET / BOX_GAIN)) for box in grid)
+    seen = np.outer(*(np.diff(_latent_edges(side, downsampling)) / downsampling for side in (height, width)))
+    return np.float32(BOX_GAIN) * box_weight_map(bounded, rows, columns) / seen.astype(np.float32)
+
+
+def stretched(values: NDArray[np.floating[Any]], height: int, width: int, downsampling: int) -> NDArray[np.float32]:
+    """A map of any size, stretched over a picture of `height` x `width` pixels: its mean over every latent's square.
+
+    Of the squares at the right and at the bottom only what lies in the picture counts.
+    """
+    for side in (height, width):  # each turn works along axis 0, and turns the map over
+        values = _means(values, _latent_edges(side, downsampling) * len(values) / side).T
+    return values.astype(np.float32)
+
+
+def _latent_edges(side: int, downsampling: int) -> NDArray[np.int64]:
+    """Where the squares of neighbouring latents meet, in pixels, from 0 to the picture's edge."""
+    return np.append(np.arange(0, side, downsampling), side)
+
+
+def _means(cells: NDArray[np.floating[Any]], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The means along axis 0 of cells of length 1 over the intervals between `edges`, from 0 to their number."""
+    at = np.minimum(edges.astype(np.int64), len(cells) - 1)
+    whole = np.add.reduceat(cells, at, axis=0, dtype=np.float64)[:-1]
+    whole[np.diff(at) == 0] = 0  # reduceat gives the cell itself where there is none between
+    begun = (edges - at)[:, None] * cells[at]
+    return (whole + np.diff(begun, axis=0)) / np.diff(edges)[:, None]
 
 
 def pack_levels(levels: Levels) -> bytes:

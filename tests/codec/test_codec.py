@@ -155,6 +155,15 @@ def test_loading_from_a_folder_and_choosing_devices(tmp_path, codec):
         choose_device("cuda:99")
 
 
+@pytest.mark.parametrize("name", ["mps", "xpu", "vulkan", "meta", "meta:0"])
+def test_devices_that_torch_names_and_cannot_use_here_are_refused_in_one_line(name):
+    if name in ("mps", "xpu") and getattr(torch, name).is_available():
+        pytest.skip("it is here")
+    with pytest.raises(BalleLiError, match="device") as caught:
+        choose_device(name)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["kodim01.png", "kodim04.png"])
 def test_a_photograph_gives_the_same_bytes_and_pixels_each_time(codec, shared, name):
     image = Image.open(shared / "kodak" / name)

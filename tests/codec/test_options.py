@@ -11,7 +11,7 @@ from tiny_model import tiny_model
 from balle_li.boxes import Box
 from balle_li.codec.bitstream import Stream
 from balle_li.codec.codec import Codec
-from balle_li.codec.options import EncodeOptions
+from balle_li.codec.options import EncodeOptions, longest_within
 from balle_li.errors import BalleLiError
 from balle_li.latents import Section
 from balle_li.quality_map import unpack_levels
@@ -75,6 +75,26 @@ def test_a_size_is_kept_and_used(codec, image):
     assert len(codec.compress(image, target_bytes=10 * largest)) == largest
 
 
+def test_a_small_picture_gets_the_highest_even_level_that_fits(codec, image):
+    small = image.resize((64, 64))
+    for level in range(-20, 21, 4):
+        target = len(codec.compress(small, quality_map=np.full((1, 1), level / 8)))
+        data = codec.compress(small, target_bytes=target)
+        assert len(data) <= target
+        assert unpack_levels(Stream.unpack(data).sections[Section.QUALITY_MAP], 4, 4).min() >= level
+
+
+def test_a_size_takes_few_encodings():
+    sizes = []
+
+    def encode(levels):
+        sizes.append(50 + int((levels + 20.0).sum()) + (15 if np.ptp(levels) else 0))
+        return bytes(sizes[-1])
+
+    data = longest_within(20_000, np.zeros((30, 40), np.float32), encode)
+    assert 19_930 < len(data) <= 20_000 and len(sizes) <= 1 + 6 + 5
+
+
 def test_a_size_with_boxes_keeps_their_difference(codec, image):
     plain = codec.compress(image, quality=50)
     r = levels(codec, image, target_bytes=len(plain), boxes=[BOX])
@@ -93,6 +113,8 @@ def test_boxes_never_make_a_size_impossible(codec, image):
         ({"quality": 50, "target_bytes": 100}, "not both"),
         ({"target_bytes": 30}, "at least"),
         ({"target_bytes": 0}, "at least 1"),
+        ({"target_bytes": float("nan")}, "at least 1"),
+        ({"target_bytes": float("inf")}, "at least 1"),
         ({"quality": 50, "target_bpp": 0.5}, "not both"),
         ({"quality": 50, "target_bpp": 0.5, "target_bytes": 100}, "not all"),
         ({"target_bpp": 0.0}, "must be positive"),
@@ -100,6 +122,8 @@ def test_boxes_never_make_a_size_impossible(codec, image):
         ({"effort": 1, "target_bpp": 0.5}, "give a quality"),
         ({"quality_map": np.zeros((0, 3))}, "shape"),
         ({"effort": 11}, "effort is 11"),
+        ({"effort": 0.5}, "effort is 0.5, must be a whole number"),
+        ({"effort": True}, "effort is True, must be a whole number"),
         ({"effort": 1, "target_bytes": 9000}, "give a quality"),
         ({"quality_map": np.full((2, 2), np.nan)}, "not a finite number"),
         ({"quality_map": np.zeros(4)}, "shape"),
@@ -127,13 +151,22 @@ def test_a_model_of_one_rate_says_so(image, options, words):
 def test_a_picture_that_is_no_whole_number_of_latents():
     offset = EncodeOptions(boxes=[Box(0.0, 0.0, 1.0, 1.0, "face")]).offset(17, 33, 16)
     assert offset.shape == (2, 3)
-    assert offset[0, 0] == 1 and 0 < offset[1, 2] <= 1
+    np.testing.assert_allclose(offset, 1.0, rtol=1e-6)
+    offset = EncodeOptions(quality_map=np.array([[0.0, 1.0]])).offset(17, 17, 16)
+    np.testing.assert_allclose(offset, [[7.5 / 16, 1.0]] * 2)  # the second half begins at pixel 8.5
 
 
 def test_bits_per_pixel_are_a_size_of_the_whole_file(codec, image):
     bits = 8 * len(codec.compress(image, quality=60))
     bpp = bits / (192 * 128)
     assert codec.compress(image, target_bpp=bpp) == codec.compress(image, target_bytes=bits // 8)
+
+
+def test_values_beyond_all_bounds_are_those_at_the_bound(codec, image):
+    largest = codec.compress(image, quality_map=np.full((1, 1), 2.5))
+    for offset in ({"boxes": [Box(0.0, 0.0, 1.0, 1.0, weight=1e39)]}, {"quality_map": np.full((1, 1), 1e39)}):
+        assert codec.compress(image, **offset) == codec.compress(image, **offset, target_bytes=10**9) == largest
+    assert codec.compress(image, target_bpp=1e308) == largest
 
 
 def test_options_may_be_given_whole_and_changed_by_name(codec, image):

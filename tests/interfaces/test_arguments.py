@@ -16,7 +16,7 @@ def test_sizes(text, size):
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "12 parsecs", "-3", "k"])
+@pytest.mark.parametrize("text", ["", "12 parsecs", "-3", "k", "9" * 400])
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(BalleLiError, match="--target-size"):
         parse_size(text)
@@ -47,7 +47,7 @@ def test_what_is_no_box_is_refused(text):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", ["{", "{}", "[[1]]", '["ab"]', "[3]"])
+@pytest.mark.parametrize("content", ["{", "{}", "[[1]]", '["ab"]', "[3]", f"[[0, 0, 1, 1, {10**400}]]", "[" * 100_000])
 def test_a_file_that_holds_no_boxes_is_refused(tmp_path, content):
     (tmp_path / "boxes.json").write_text(content)
     with pytest.raises(BalleLiError, match="--boxes"):

@@ -219,6 +219,31 @@ def test_what_makes_no_sense_exits_with_2(folder, run, arguments):
     assert code == 2 and "Traceback" not in errors
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("compress", ""), "one of the paths is empty"),
+        (("decompress", ""), "one of the paths is empty"),
+        (("compress", "photos/a.png", ""), "one of the paths is empty"),
+        (("compress", "photos/a.png", "-o", ""), "one of the paths is empty"),
+        (("compress", "-", "new/"), "standard input goes to one file"),
+    ],
+)
+def test_paths_that_name_no_file_write_nothing(folder, run, arguments, words):
+    before = sorted(folder.rglob("*"))
+    code, _, errors = run(*arguments, stdin=(folder / "photos" / "a.png").read_bytes())
+    assert code == 2 and words in errors and sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("destination", "reason"),
+    [("photos/b.webp/x.bli", "Not a directory"), ("/proc/x.bli", "No such file or directory")],
+)
+def test_a_destination_that_cannot_be_written_is_named(folder, run, destination, reason):
+    code, _, errors = run("compress", "photos/a.png", destination)
+    assert code == 1 and errors == f"balle-li: photos/a.png: {destination} cannot be written: {reason}\n"
+
+
 def test_a_missing_model_is_said_once(folder, run):
     code, _, errors = run("compress", "photos", "out", "--model", "nowhere")
     assert code == 1 and errors.count("\n") == 1 and "not a model folder" in errors
@@ -253,6 +278,17 @@ def test_info_and_models_tell_the_facts(folder, run):
     model = json.loads(run("models", "--json")[1])
     assert (model["fingerprint"], model["name"], model["N"]) == (facts["model"], "balle", 8)
     assert run("models", "nowhere")[0] == 1
+
+
+@pytest.mark.parametrize("arguments", [("info", "a.bli"), ("compress", "photos/a.png", "-")])
+def test_what_standard_output_cannot_take_is_one_line(folder, run, arguments):
+    run("compress", "photos/a.png", "a.bli")
+    program = "import sys; from balle_li.interfaces import cli; cli.main()"
+    environment = {"PYTHONPATH": ":".join(sys.path), "BALLE_LI_MODEL": str(folder / "model")}
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-c", program, *arguments]
+        answer = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE)
+    assert answer.returncode == 1 and answer.stderr.count(b"\n") == 1 and b"No space left on device" in answer.stderr
 
 
 def test_the_command_imports_nothing_heavy_but_torch(folder):

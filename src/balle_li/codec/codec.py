@@ -16,7 +16,7 @@ from balle_li.codec.effort import Goal, adapt
 from balle_li.codec.model_folder import ModelFolder
 from balle_li.codec.options import EncodeOptions
 from balle_li.codec.transforms import Transforms
-from balle_li.errors import BalleLiError, BitstreamError
+from balle_li.errors import BalleLiError, BitstreamError, in_one_line
 from balle_li.files import inflate, released_model
 from balle_li.image_io import Picture
 from balle_li.image_metadata import Metadata
@@ -243,10 +243,17 @@ def choose_device(name: str) -> torch.device:
         device = torch.device("cuda" if name == "gpu" else name)
     except RuntimeError:
         raise BalleLiError(f"device {name!r} is unknown; use auto, cpu, gpu or a torch device such as cuda:0") from None
+    if device.type == "meta":
+        raise BalleLiError("device 'meta' computes nothing; use auto, cpu, gpu or a torch device such as cuda:0")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise BalleLiError(f"device {name!r} is not there; use --device cpu")
     if device.type == "cuda" and torch.cuda._is_in_bad_fork():
         raise BalleLiError(_FORKED)
+    try:
+        torch.empty(1, device=device)
+    except Exception as error:  # each backend that is not there has its own
+        reason = in_one_line(error).partition(". ")[0]
+        raise BalleLiError(f"device {name!r} cannot be used ({reason}); use --device cpu") from None
     return device
 
 

@@ -1,18 +1,18 @@
 """Encode options: a quality, boxes and a quality map, a target size, an effort."""
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from balle_li.boxes import Box
 from balle_li.codec.effort import MAX_EFFORT
 from balle_li.errors import BalleLiError
-from balle_li.quality_map import LIMIT, STEPS, Levels, box_offset, quality_to_r, to_levels
+from balle_li.quality_map import LIMIT, MAX_OFFSET, STEPS, Levels, box_offset, quality_to_r, stretched, to_levels
 
 DEFAULT_QUALITY = 50.0
 
@@ -48,12 +48,13 @@ class EncodeOptions:
             raise BalleLiError(f"give {' or '.join(given)}, not {'both' if len(given) == 2 else 'all'}")
         if self.quality is not None:
             quality_to_r(self.quality)
-        if self.target_bytes is not None and self.target_bytes < 1:
-            raise BalleLiError(f"the size is {self.target_bytes} bytes, must be at least 1")
+        if self.target_bytes is not None and not 1 <= self.target_bytes < math.inf:  # so NaN is refused too
+            raise BalleLiError(f"the size is {self.target_bytes} bytes, must be a number of at least 1")
         if self.target_bpp is not None and not 0 < self.target_bpp < math.inf:
             raise BalleLiError(f"the bits per pixel are {self.target_bpp:g}, must be positive")
-        if not 0 <= self.effort <= MAX_EFFORT:
-            raise BalleLiError(f"effort is {self.effort}, must be between 0 and {MAX_EFFORT}")
+        whole = isinstance(self.effort, int | np.integer) and not isinstance(self.effort, bool)
+        if not (whole and 0 <= self.effort <= MAX_EFFORT):
+            raise BalleLiError(f"effort is {self.effort!r}, must be a whole number between 0 and {MAX_EFFORT}")
         if self.effort and self.has_target:
             raise BalleLiError(
                 "effort and a target size exclude each other: it makes streams smaller, so give a quality"
@@ -85,9 +86,9 @@ class EncodeOptions:
         if not self.has_target:
             quality = DEFAULT_QUALITY if self.quality is None else self.quality
             return encode(to_levels(quality_to_r(quality) + offset))
-        size = self.target_bytes if self.target_bpp is None else int(self.target_bpp * width * height / 8)
+        size = self.target_bytes if self.target_bpp is None else self.target_bpp * width * height / 8
         assert size is not None
-        return longest_within(size, offset, encode)
+        return longest_within(int(min(size, sys.maxsize)), offset, encode)  # which no stream comes near
 
     def offset(self, height: int, width: int, downsampling: int) -> NDArray[np.float32]:
         """By how much r differs from that of the quality, at every latent of a picture of `height` x `width` pixels."""
@@ -96,10 +97,7 @@ class EncodeOptions:
         if self.boxes:
             offset += box_offset(self.boxes, height, width, downsampling)
         if self.quality_map is not None:
-            # Latents past the picture's edge take part in none of its pixels.
-            picture = Image.fromarray(self.quality_map.astype(np.float32))
-            part = (0.0, 0.0, *picture.size)
-            offset += np.asarray(picture.resize((columns, rows), Image.Resampling.BOX, part))
+            offset += stretched(self.quality_map.clip(-MAX_OFFSET, MAX_OFFSET), height, width, downsampling)
         return offset
 
 
@@ -114,22 +112,30 @@ def longest_within(size: int, offset: NDArray[np.float32], encode: Callable[[Lev
     lowest = -LIMIT - max(0, math.ceil(offset.max() * STEPS))
     highest = LIMIT - min(0, math.floor(offset.min() * STEPS))
 
-    def levels(step: int) -> Levels:
-        level, raised = divmod(step, rows)
+    def levels(level: int, raised: int) -> Levels:
         even = np.full(offset.shape, lowest + level, np.float32)
         even[:raised] += 1
         return to_levels(offset + even / STEPS)
 
-    # Steps rise row by row, so both searches are one.
-    low, high = 0, (highest - lowest) * rows
-    best = encode(levels(low))
+    best = encode(levels(0, 0))
     if len(best) > size:
         raise BalleLiError(f"the picture takes at least {len(best)} bytes with this model; {size} are too few")
-    while low < high:
-        middle = -(-(low + high) // 2)
-        candidate = encode(levels(middle))
-        if len(candidate) <= size:
-            low, best = middle, candidate
-        else:
-            high = middle - 1
+
+    def highest_within(most: int, levels_at: Callable[[int], Levels]) -> int:
+        """The highest step up to `most` whose stream fits, which becomes the best; step 0 is known to fit."""
+        nonlocal best
+        low, high = 0, most
+        while low < high:
+            middle = -(-(low + high) // 2)
+            candidate = encode(levels_at(middle))
+            if len(candidate) <= size:
+                low, best = middle, candidate
+            else:
+                high = middle - 1
+        return low
+
+    # First the levels alone: rows make the map uneven, which costs bytes, so higher levels may fit where rows do not.
+    level = highest_within(highest - lowest, lambda level: levels(level, 0))
+    if level < highest - lowest:
+        highest_within(rows - 1, lambda raised: levels(level, raised))
     return best

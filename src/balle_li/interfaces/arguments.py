@@ -1,6 +1,7 @@
 """The arguments of `balle-li compress` as people type them, and the encode options that they are for a picture."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -59,9 +60,10 @@ def read_arguments(
 def parse_size(text: str) -> int:
     """Bytes of `12000`, `12k`, `1.5M`. Raises BalleLiError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([km]?)b?", text.strip().lower())
-    if match is None:
+    size = float(match[1]) * _SUFFIXES[match[2]] if match else math.inf  # so are numbers with too many digits
+    if size == math.inf:
         raise BalleLiError(f"--target-size is {text!r}, must be a number of bytes such as 12000, 12k or 1.5M")
-    return int(float(match[1]) * _SUFFIXES[match[2]])
+    return int(size)
 
 
 def parse_boxes(text: str) -> list[Corners]:
@@ -75,7 +77,7 @@ def parse_boxes(text: str) -> list[Corners]:
         found = json.loads(Path(text).read_text(encoding="utf-8"))
     except OSError as error:
         raise BalleLiError(f"--boxes: {text}: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BalleLiError(f"--boxes: {text} is neither x0,y0,x1,y1 nor a JSON file") from None
     if not isinstance(found, list):
         raise BalleLiError(f"--boxes: {text} must hold a list of boxes")
@@ -97,7 +99,7 @@ def _corners(given: Any, where: str) -> Corners:
     try:
         numbers = [float(number) for number in given]
         x0, y0, x1, y1, weight = numbers if len(numbers) == 5 else [*numbers, 1.0]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BalleLiError(f"{where}: {given} is not x0,y0,x1,y1[,weight]") from None
     if not (np.isfinite(numbers).all() and x0 < x1 and y0 < y1 and weight >= 0):
         raise BalleLiError(f"{where}: {given} must have x0 < x1, y0 < y1 and a weight of at least 0")

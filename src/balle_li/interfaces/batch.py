@@ -1,5 +1,6 @@
 """Many files at once: from a command's arguments to sources and destinations, and through the codec."""
 
+import errno
 import os
 import sys
 from collections import Counter
@@ -126,11 +127,13 @@ def plan(
     suffix: of what is written; files_in: the files to take from a folder, and those to skip; is_destination: whether a file
     may be written under a name with that suffix. Raises typer.BadParameter.
     """
+    if "" in paths:
+        raise typer.BadParameter("one of the paths is empty; name a file or a folder, `.` for the current one")
     *sources, destination = paths if len(paths) > 1 else [*paths, ""]
     several = len(sources) > 1 or os.path.isdir(sources[0])
     if sources[0] == STANDARD and destination in ("", STANDARD):
         return Plan([(STANDARD, STANDARD)])
-    if STANDARD in sources and (several or os.path.isdir(destination)):
+    if STANDARD in sources and (several or os.path.isdir(destination) or destination.endswith("/")):
         raise typer.BadParameter("standard input goes to one file or to standard output")
     if destination == STANDARD and several:
         raise typer.BadParameter("only one file can go to standard output")
@@ -198,11 +201,7 @@ def _run(plan: Plan, convert: Conversion, description: str, workers: int, force:
             if destination != STANDARD and os.path.exists(destination) and not force:
                 raise BalleLiError(f"{printable(destination)} exists; --force overwrites it")
             data, left_out = convert(_read(source), destination)
-            if destination == STANDARD:
-                sys.stdout.buffer.write(data)
-                sys.stdout.buffer.flush()
-            else:
-                write_bytes(destination, data)
+            _write(destination, data)
             return left_out
 
     for line in (*plan.refused, *_skipping(plan.skipped)):
@@ -270,6 +269,21 @@ def _named(source: str) -> Iterator[None]:
         raise BalleLiError(f"{name}: {error.strerror or error}") from error
     except Exception as error:
         raise BalleLiError(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def _write(destination: str, data: bytes) -> None:
+    """Write to a file or to standard output. Raises BalleLiError, which names it."""
+    try:
+        if destination == STANDARD:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        else:
+            write_bytes(destination, data)
+    except OSError as error:
+        name = "standard output" if destination == STANDARD else printable(destination)
+        # Of its folder: making that says that the file in its place exists.
+        reason = os.strerror(errno.ENOTDIR) if isinstance(error, FileExistsError) else error.strerror or error
+        raise BalleLiError(f"{name} cannot be written: {reason}") from error
 
 
 def _read(source: str) -> bytes:

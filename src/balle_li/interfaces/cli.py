@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from balle_li import __version__
-from balle_li.errors import BalleLiError
+from balle_li.errors import BalleLiError, in_one_line
 from balle_li.progress import silent
 
 app = typer.Typer(
@@ -227,11 +227,25 @@ def main() -> None:
     except BalleLiError as error:
         _complain(str(error))
         sys.exit(1)
+    except OSError as error:  # such as of standard output, on a disk that is full
+        _complain(in_one_line(error))
+        sys.exit(1)
+    finally:
+        _leave_output()
 
 
 def _finish(failed: int) -> None:
     if failed:
         raise typer.Exit(1)
+
+
+def _leave_output() -> None:
+    """Drop what standard output does not take: Python would try it again at the end, complain, and exit with 120."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _plain(value: object) -> str:

@@ -46,6 +46,22 @@ def test_costs_at_other_lambdas_or_on_other_pictures_are_not_compared():
     assert found.alias is None and "other test pictures" in found.reason
 
 
+def test_models_that_were_trained_for_different_things_are_not_compared():
+    champion = replace(CHAMPION, points=curve(1.0), kind="ms-ssim")
+    for points in ((), curve(0.5)):
+        found = decision(Candidate("2", 0.01, 0.1, "abc", points, "mse"), champion)
+        assert found.alias is None
+        assert "not promoted: trained for MSE, version 1, the champion, for MS-SSIM" in found.reason
+        assert "-S register.name=…" in found.reason and "`make rollback`" in found.reason
+        assert decision(Candidate("2", 0.01, 0.1, "abc", points, "ms-ssim"), champion).alias == "champion"
+        assert decision(Candidate("2", 0.01, 0.1, "abc", points), champion).alias == "champion", "of a kind not known"
+    unknown = Candidate("1", 0.01, 0.9, "abc")
+    challenger = Candidate("2", 0.01, 1.0, "abc", kind="ms-ssim")
+    found = decision(Candidate("3", 0.01, 0.95, "abc", kind="mse"), unknown, challenger=challenger)
+    assert found.alias is None and "version 2, the challenger, for MS-SSIM" in found.reason
+    assert "make rollback" not in found.reason, "which is for champions"
+
+
 def test_the_challenger_is_the_best_that_was_not_promoted_not_the_newest():
     challenger = Candidate("2", 0.01, 1.0, "abc")
     found = decision(Candidate("3", 0.01, 1.2, "abc"), challenger=challenger)
@@ -118,4 +134,6 @@ def test_null_is_no_limit():
 def test_tags_and_curve_make_the_same_candidate_again():
     whole = replace(CHAMPION, points=curve(1.0))
     assert Candidate.from_tags("1", whole.tags(), whole.points) == whole
+    assert Candidate.from_tags("1", whole.tags() | {"kind": "good"}, whole.points) == whole
+    assert Candidate.from_tags("1", (other := replace(whole, kind="ms-ssim")).tags(), whole.points) == other
     assert Candidate.from_tags("1", {"lmbda": "0.01"}, ()) is None

@@ -257,6 +257,8 @@ class RegisterConfig:
     min_gain: Annotated[Float, Field(ge=0, lt=1)]
 
     def __post_init__(self) -> None:
+        plain = self.name.strip() and not self.name.startswith(".") and not set(self.name) & set("/:?'\"")
+        _require(bool(plain), f"name is {self.name!r}: give a name without / : ? ' and \", and no dot at its start")
         metric_named(self.metric)  # which raises where there is none
 
 

@@ -58,6 +58,13 @@ def test_class_names_that_mlflow_takes_in_no_parameters_name_are_logged(home):
             assert found.data.params["class_weights.Human face"] == "2.0" and len(found.data.params) == 252
 
 
+def test_names_that_are_numbers_are_logged():
+    from balle_li.tracking.run import flatten
+
+    assert dict(flatten({"class_weights": {1: 2.0}})) == {"class_weights.1": 2.0}
+    assert dict(flatten({"class_weights": {1: 2.0, "a&b": 1.0}})) == {"class_weights": '{"1": 2.0, "a&b": 1.0}'}
+
+
 def test_a_run_of_another_machine_gets_one_stand_in(home):
     from balle_li.tracking import run
 

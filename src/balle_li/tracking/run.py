@@ -127,11 +127,12 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
     """
     for key, value in values.items():
         if not isinstance(value, Mapping) or not value:
-            yield prefix + key, value
+            yield f"{prefix}{key}", value
         elif all(_NAME.fullmatch(str(name)) for name in value):
             yield from flatten(value, f"{prefix}{key}.")
         else:
-            yield prefix + key, json.dumps(value, ensure_ascii=False, sort_keys=True)
+            named = {str(name): inner for name, inner in value.items()}
+            yield f"{prefix}{key}", json.dumps(named, ensure_ascii=False, sort_keys=True)
 
 
 def _run_name(parameters: Mapping[str, Any], tags: Mapping[str, str]) -> str:

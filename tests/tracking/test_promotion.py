@@ -1,10 +1,13 @@
 from dataclasses import replace
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 
 from balle_li.comparison.curves import bd_rate
 from balle_li.config import RegisterConfig
-from balle_li.tracking.promotion import Candidate, decide
+from balle_li.errors import TrackingError
+from balle_li.tracking.promotion import Candidate, decide, holder
 
 CHAMPION = Candidate("1", 0.01, 0.9, "abc")
 CONFIG = RegisterConfig("codec", "psnr", max_encode_ms=100, max_decode_ms=100, max_megabytes=10, min_gain=0.01)
@@ -124,6 +127,21 @@ def test_a_version_over_a_limit_is_neither_however_good(cost, words):
     found = decision(Candidate("2", 0.01, 0.1, "abc"), **cost)
     assert found.alias is None and words in found.reason
     assert decision(CHAMPION, None, **cost).alias is None
+
+
+def test_a_lookup_that_fails_is_no_missing_alias():
+    class Client:
+        def __init__(self, code):
+            self.code = code
+
+        def get_model_version_by_alias(self, name, alias):
+            raise MlflowException("not now\nor later", self.code)
+
+    assert holder(Client(RESOURCE_DOES_NOT_EXIST), "codec", "champion") is None
+    assert holder(Client(INVALID_PARAMETER_VALUE), "codec", "champion") is None
+    with pytest.raises(TrackingError, match=r"which version of codec is the champion \(not now\); repeat") as caught:
+        holder(Client(TEMPORARILY_UNAVAILABLE), "codec", "champion")
+    assert "\n" not in str(caught.value)
 
 
 def test_null_is_no_limit():

@@ -20,6 +20,10 @@ _FEW_PICTURES = 20
 """With fewer test pictures than this, which are chosen by chance, the reason says how many there were."""
 
 
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""MLflow's codes where a registered model, and where its alias, is not there."""
+
+
 class BdRate(Protocol):
     """What promotion reads of a BD-rate: `percent` is negative where the tested curve saves bits, None where the curves
     cannot be compared; `warning` says why they hardly can."""
@@ -183,13 +187,21 @@ def _unlike(new: Candidate, other: Candidate, alias: str) -> str:
 
 
 def holder(client: Any, name: str, alias: str) -> Any | None:
-    """The model version that has the alias, or None. `client` is an MlflowClient."""
+    """The model version that has the alias, or None where no version has it. `client` is an MlflowClient.
+
+    Raises TrackingError: MLflow cannot say it, so that nobody takes an alias from a version that was not seen.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
         return client.get_model_version_by_alias(name, alias)
-    except MlflowException:
-        return None
+    except MlflowException as error:
+        if error.error_code in _MISSING:
+            return None
+        first_line = str(error).splitlines()[0]
+        raise TrackingError(
+            f"MLflow cannot say which version of {name} is the {alias} ({first_line}); repeat the command when it can"
+        ) from error
 
 
 def promote(client: Any, name: str, version: str) -> None:

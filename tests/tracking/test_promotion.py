@@ -150,7 +150,7 @@ def test_null_is_no_limit():
 
 
 def test_tags_and_curve_make_the_same_candidate_again():
-    whole = replace(CHAMPION, points=curve(1.0))
+    whole = replace(CHAMPION, lmbda=0.00215443469, points=curve(1.0))
     assert Candidate.from_tags("1", whole.tags(), whole.points) == whole
     assert Candidate.from_tags("1", whole.tags() | {"kind": "good"}, whole.points) == whole
     assert Candidate.from_tags("1", (other := replace(whole, kind="ms-ssim")).tags(), whole.points) == other

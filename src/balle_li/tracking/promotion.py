@@ -73,8 +73,8 @@ class Candidate:
             return None
 
     def tags(self) -> dict[str, str]:
-        """The tags from which `from_tags` reads the same candidate, as far as their digits go."""
-        tags = {"lmbda": f"{self.lmbda:g}", "rd_cost": f"{self.rd_cost:.6g}", "test_set": self.test_set}
+        """The tags from which `from_tags` reads the same candidate; lmbda in full, since costs compare at equal ones."""
+        tags = {"lmbda": repr(self.lmbda), "rd_cost": f"{self.rd_cost:.6g}", "test_set": self.test_set}
         return tags if self.kind is None else tags | {"kind": self.kind}
 
     def curve(self, metric: str) -> list[tuple[float, float]]:

@@ -1,5 +1,7 @@
 import json
+import os
 import re
+import signal
 import subprocess
 import time
 
@@ -38,6 +40,24 @@ def test_the_status_tells_how_a_run_ended(home):
         with pytest.raises(error), run.attached(run_id, {}, {}):
             raise error
         assert connection.connect().get_run(run_id).info.status == status
+
+
+def test_sigterm_ends_the_run_and_leaves_the_training_its_own_way_to_stop(home):
+    import torch
+
+    from balle_li.tracking import connection, run
+    from balle_li.training.checkpoint import STOP, Interruption
+
+    run_id, training = run.open_run({}, {}), Interruption(60, 1, torch.device("cpu"))
+    with pytest.raises(SystemExit) as caught, run.attached(run_id, {}, {}):
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        with training.signals_caught():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert training.what_next(1) == STOP
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    assert caught.value.code == 143 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert connection.connect().get_run(run_id).info.status == "KILLED"
 
 
 def test_class_names_that_mlflow_takes_in_no_parameters_name_are_logged(home):

@@ -1,5 +1,6 @@
 """Kedro's commands as a new user types them, in a fresh copy of the project: where they write, and what they answer."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -70,6 +71,19 @@ def test_every_command_checks_all_parameters_first(project, parameters, message)
     line = one_line(project, f"kedro run --pipeline download --params {parameters}")
     assert line.startswith("Error: params.yaml: ") and message in line
     assert not (project.path / "data/01_raw").exists()
+
+
+def test_stages_get_names_that_are_numbers_as_text(tmp_path):
+    text = "class_weights: {1: 2.0, Dog: 1.0}\nevaluate: {extra_sets: {2024: photos}}\ncurate: 3\n"
+    (tmp_path / "params.yaml").write_text(text)
+    code = (
+        "import sys; from balle_li.settings import ParamsYamlConfigLoader as Loader;"
+        "print(Loader(sys.argv[1], runtime_params={'class_weights': {'1': 3.0}})['parameters'])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "conf")]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    sections = {"class_weights": {"1": 3.0, "Dog": 1.0}, "evaluate": {"extra_sets": {"2024": "photos"}}, "curate": 3}
+    assert ast.literal_eval(answer.stdout) == sections
 
 
 def test_checking_all_parameters_loads_nothing_heavy():

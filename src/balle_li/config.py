@@ -48,6 +48,11 @@ def _number(value: Any) -> Any:
         return value
 
 
+def as_name(value: Any) -> Any:
+    """The text of a name that YAML reads as a number; anything else as it is."""
+    return str(value) if isinstance(value, int | float) else value
+
+
 def _named(registry: Registry) -> AfterValidator:
     def check(name: str) -> str:
         registry.check(name)
@@ -63,7 +68,7 @@ Float = Annotated[float, Strict(), BeforeValidator(_number)]
 Positive = Annotated[Float, Field(gt=0)]
 NotNegative = Annotated[Float, Field(ge=0)]
 Fraction = Annotated[Float, Field(ge=0, le=1)]
-Name = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int | float) else value)]
+Name = Annotated[str, BeforeValidator(as_name)]
 
 _KNOWN_ONLY = ConfigDict(extra="forbid")
 
@@ -257,6 +262,8 @@ class RegisterConfig:
     min_gain: Annotated[Float, Field(ge=0, lt=1)]
 
     def __post_init__(self) -> None:
+        plain = self.name.strip() and not self.name.startswith(".") and not set(self.name) & set("/:?'\"")
+        _require(bool(plain), f"name is {self.name!r}: give a name without / : ? ' and \", and no dot at its start")
         metric_named(self.metric)  # which raises where there is none
 
 

@@ -45,6 +45,7 @@ class ParamsYamlConfigLoader(OmegaConfigLoader):
     """Reads the parameters from params.yaml beside conf/, the file that DVC reads too.
 
     A symbolic link from conf/ to it would not do: in DVC's temporary workspaces Kedro takes it for a hidden file.
+    Names that YAML reads as numbers, of classes and of sets of pictures, are text to every stage.
     """
 
     def __getitem__(self, key: str) -> Any:
@@ -52,7 +53,21 @@ class ParamsYamlConfigLoader(OmegaConfigLoader):
             return super().__getitem__(key)
         values = OmegaConf.load(Path(self.conf_source).parent / "params.yaml")
         merged = OmegaConf.merge(values, self.runtime_params or {})
-        return OmegaConf.to_container(merged, resolve=True)
+        parameters = OmegaConf.to_container(merged, resolve=True)
+        _name(parameters, "class_weights")
+        _name(parameters, "evaluate", "extra_sets")
+        return parameters
+
+
+def _name(section: Any, *path: str) -> None:
+    """Turn the keys of the mapping at `path` into text; what is no mapping stays, for the check of the parameters."""
+    from balle_li.config import as_name
+
+    *above, last = path
+    for key in above:
+        section = section.get(key) if isinstance(section, dict) else None
+    if isinstance(section, dict) and isinstance(section.get(last), dict):
+        section[last] = {as_name(name): value for name, value in section[last].items()}
 
 
 def split_outside_brackets(ctx: click.Context, param: Any, value: str) -> list[str]:

@@ -14,6 +14,7 @@ from PIL import Image
 from balle_li.comparison.compare import ellipse_of
 from balle_li.comparison.report import curve_chart, render, write_comparison, write_report
 from balle_li.comparison.runs import make_series
+from balle_li.comparison.summary import write_summary
 from balle_li.errors import BalleLiError
 from balle_li.evaluation.metrics import facts_in
 from balle_li.progress import NoLog
@@ -211,6 +212,19 @@ def test_a_run_without_pictures_is_named_and_keeps_its_figures(
         data = write_comparison([read(tmp_path, "a")], tmp_path / "out")
     assert "run run-a (aaaaaaaa) kept no pictures of test" in caplog.text
     assert data["sets"]["test"]["examples"] == {} and len(data["sets"]["test"]["overview"]) == 1
+
+
+def test_sets_of_an_evaluation_before_in_the_same_run_are_not_read(evaluations: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    shutil.copytree(evaluations / "a", folder, ignore=shutil.ignore_patterns("examples", "sets"))
+    write_summary(folder, NoLog())
+    shutil.copytree(evaluations / "a" / "sets", folder / "sets")
+    assert list(read(tmp_path, "a").sets) == ["test"]
+    assert list(read(evaluations, "a").sets) == ["test", "more"]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["sets"]  # as an older evaluation left it
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert list(read(tmp_path, "a").sets) == ["test", "more"]
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "rd_curve.json", "measurements.parquet"])

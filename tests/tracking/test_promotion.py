@@ -1,10 +1,13 @@
 from dataclasses import replace
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 
 from balle_li.comparison.curves import bd_rate
 from balle_li.config import RegisterConfig
-from balle_li.tracking.promotion import Candidate, decide
+from balle_li.errors import TrackingError
+from balle_li.tracking.promotion import Candidate, decide, holder
 
 CHAMPION = Candidate("1", 0.01, 0.9, "abc")
 CONFIG = RegisterConfig("codec", "psnr", max_encode_ms=100, max_decode_ms=100, max_megabytes=10, min_gain=0.01)
@@ -44,6 +47,22 @@ def test_costs_at_other_lambdas_or_on_other_pictures_are_not_compared():
     assert found.alias is None and "lmbda 0.02" in found.reason
     found = decision(Candidate("2", 0.01, 0.1, "xyz"))
     assert found.alias is None and "other test pictures" in found.reason
+
+
+def test_models_that_were_trained_for_different_things_are_not_compared():
+    champion = replace(CHAMPION, points=curve(1.0), kind="ms-ssim")
+    for points in ((), curve(0.5)):
+        found = decision(Candidate("2", 0.01, 0.1, "abc", points, "mse"), champion)
+        assert found.alias is None
+        assert "not promoted: trained for MSE, version 1, the champion, for MS-SSIM" in found.reason
+        assert "-S register.name=…" in found.reason and "`make rollback`" in found.reason
+        assert decision(Candidate("2", 0.01, 0.1, "abc", points, "ms-ssim"), champion).alias == "champion"
+        assert decision(Candidate("2", 0.01, 0.1, "abc", points), champion).alias == "champion", "of a kind not known"
+    unknown = Candidate("1", 0.01, 0.9, "abc")
+    challenger = Candidate("2", 0.01, 1.0, "abc", kind="ms-ssim")
+    found = decision(Candidate("3", 0.01, 0.95, "abc", kind="mse"), unknown, challenger=challenger)
+    assert found.alias is None and "version 2, the challenger, for MS-SSIM" in found.reason
+    assert "make rollback" not in found.reason, "which is for champions"
 
 
 def test_the_challenger_is_the_best_that_was_not_promoted_not_the_newest():
@@ -110,12 +129,29 @@ def test_a_version_over_a_limit_is_neither_however_good(cost, words):
     assert decision(CHAMPION, None, **cost).alias is None
 
 
+def test_a_lookup_that_fails_is_no_missing_alias():
+    class Client:
+        def __init__(self, code):
+            self.code = code
+
+        def get_model_version_by_alias(self, name, alias):
+            raise MlflowException("not now\nor later", self.code)
+
+    assert holder(Client(RESOURCE_DOES_NOT_EXIST), "codec", "champion") is None
+    assert holder(Client(INVALID_PARAMETER_VALUE), "codec", "champion") is None
+    with pytest.raises(TrackingError, match=r"which version of codec is the champion \(not now\); repeat") as caught:
+        holder(Client(TEMPORARILY_UNAVAILABLE), "codec", "champion")
+    assert "\n" not in str(caught.value)
+
+
 def test_null_is_no_limit():
     found = decision(CHAMPION, None, replace(CONFIG, max_encode_ms=None), encode_ms=1e9)
     assert found.alias == "champion"
 
 
 def test_tags_and_curve_make_the_same_candidate_again():
-    whole = replace(CHAMPION, points=curve(1.0))
+    whole = replace(CHAMPION, lmbda=0.00215443469, points=curve(1.0))
     assert Candidate.from_tags("1", whole.tags(), whole.points) == whole
+    assert Candidate.from_tags("1", whole.tags() | {"kind": "good"}, whole.points) == whole
+    assert Candidate.from_tags("1", (other := replace(whole, kind="ms-ssim")).tags(), whole.points) == other
     assert Candidate.from_tags("1", {"lmbda": "0.01"}, ()) is None

@@ -1,4 +1,5 @@
 import io
+import json
 
 import pytest
 from PIL import Image
@@ -34,6 +35,16 @@ def test_champion_moves_only_to_a_better_version_and_each_leaves_its_reason(regi
     folder = registry.model_path("models:/codec@champion")
     assert (folder / "model.safetensors").read_bytes() == (model_folder / "model.safetensors").read_bytes()
     assert (folder.parent / "MODEL_CARD.md").read_text() == "# codec 3\n\nA card.\n"
+
+
+def test_a_model_trained_for_something_else_leaves_the_champion(register, model_folder):
+    register(0.9)
+    description = json.loads((model_folder / "model.json").read_text())
+    description["trained_for"]["ms_ssim_weight"] = 1.0
+    (model_folder / "model.json").write_text(json.dumps(description))
+    other = register(0.1)
+    assert other["alias"] is None and other["champion"] == "1" and "trained for MS-SSIM" in other["reason"]
+    assert [client().get_model_version("codec", version).tags["kind"] for version in "12"] == ["mse", "ms-ssim"]
 
 
 def test_a_version_over_a_limit_is_registered_and_gets_no_alias(register):

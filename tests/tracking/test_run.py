@@ -1,5 +1,7 @@
 import json
+import os
 import re
+import signal
 import subprocess
 import time
 
@@ -40,6 +42,24 @@ def test_the_status_tells_how_a_run_ended(home):
         assert connection.connect().get_run(run_id).info.status == status
 
 
+def test_sigterm_ends_the_run_and_leaves_the_training_its_own_way_to_stop(home):
+    import torch
+
+    from balle_li.tracking import connection, run
+    from balle_li.training.checkpoint import STOP, Interruption
+
+    run_id, training = run.open_run({}, {}), Interruption(60, 1, torch.device("cpu"))
+    with pytest.raises(SystemExit) as caught, run.attached(run_id, {}, {}):
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        with training.signals_caught():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert training.what_next(1) == STOP
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    assert caught.value.code == 143 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert connection.connect().get_run(run_id).info.status == "KILLED"
+
+
 def test_class_names_that_mlflow_takes_in_no_parameters_name_are_logged(home):
     from balle_li.tracking import connection, run
 
@@ -56,6 +76,13 @@ def test_class_names_that_mlflow_takes_in_no_parameters_name_are_logged(home):
             assert json.loads(found.data.params["class_weights"]) == weights
         else:
             assert found.data.params["class_weights.Human face"] == "2.0" and len(found.data.params) == 252
+
+
+def test_names_that_are_numbers_are_logged():
+    from balle_li.tracking.run import flatten
+
+    assert dict(flatten({"class_weights": {1: 2.0}})) == {"class_weights.1": 2.0}
+    assert dict(flatten({"class_weights": {1: 2.0, "a&b": 1.0}})) == {"class_weights": '{"1": 2.0, "a&b": 1.0}'}
 
 
 def test_a_run_of_another_machine_gets_one_stand_in(home):

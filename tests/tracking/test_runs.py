@@ -49,6 +49,18 @@ def test_a_run_that_lost_its_files_is_named_and_left_out(home, caplog):
     assert lost in line and "\n" not in line
 
 
+def test_of_too_many_runs_the_newest_are_taken_and_it_is_said(home, monkeypatch, caplog):
+    from balle_li.tracking import runs
+
+    made = [make_run(name, {}) for name in "abc"]
+    with caplog.at_level(logging.WARNING):
+        assert [run.run_id for run in runs.finished_runs("balle-li", [], "")] == made
+        assert "newest" not in caplog.text
+        monkeypatch.setattr(runs, "_MOST_RUNS", 2)
+        assert [run.run_id for run in runs.finished_runs("balle-li", [], "")] == made[1:]
+    assert "only the newest 2 runs are looked at; narrow them with compare.filter" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("experiment", "names", "query", "message"),
     [

@@ -108,8 +108,10 @@ def read_run(
     Raises BalleLiError when a file is missing or damaged.
     """
     sets = {TEST_SET: _read_set(folder)}
+    listed = sets[TEST_SET].metrics.get("sets")  # the run may keep more, of an evaluation before
     for part in sorted((folder / "sets").glob("*")):
-        sets[part.name] = _read_set(part)
+        if listed is None or part.name in listed:
+            sets[part.name] = _read_set(part)
     return EvaluatedRun(run_id, name, started, source, parameters, sets)
 
 

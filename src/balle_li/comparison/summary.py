@@ -65,7 +65,7 @@ def _write(folder: Path, sets: Mapping[str, Data] | None = None) -> Data:
         metrics = summarise(frame, evaluation, curves)
     except (KeyError, TypeError) as error:
         raise BalleLiError(f"{folder} is of another version of the project ({error!r})") from None
-    if sets:
+    if sets is not None:
         metrics["sets"] = dict(sets)
     write_json(folder / CURVE_FILE, curves[evaluation["model"]["name"]].records())
     for kind, file in ((BASELINE, BASELINES_FILE), (CLASSICAL, CLASSICAL_FILE)):

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, Protocol
 from balle_li.config import RegisterConfig
 from balle_li.errors import TrackingError
 from balle_li.evaluation.metrics import facts_of_curve
+from balle_li.evaluation.published import KIND_TITLES, kinds_differ
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
@@ -17,6 +18,10 @@ Curve = Sequence[tuple[float, float]]
 
 _FEW_PICTURES = 20
 """With fewer test pictures than this, which are chosen by chance, the reason says how many there were."""
+
+
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""MLflow's codes where a registered model, and where its alias, is not there."""
 
 
 class BdRate(Protocol):
@@ -39,6 +44,7 @@ class Candidate:
     """What the rule looks at. `rd_cost` is lmbda * 255^2 * MSE + bpp, the mean over the test pictures `test_set`.
 
     points: the rate–distortion curve, each point with bpp, psnr and ms_ssim_db; one point for a model of one rate.
+    kind: one of KIND_TITLES; None for a version that was registered without it, which is held against any other.
     """
 
     version: str
@@ -46,20 +52,30 @@ class Candidate:
     rd_cost: float
     test_set: str
     points: tuple[Mapping[str, float | None], ...] = ()
+    kind: str | None = None
 
     @classmethod
     def from_tags(
         cls, version: str, tags: Mapping[str, str], points: Sequence[Mapping[str, Any]]
     ) -> "Candidate | None":
         """Read a registered version's tags, its curve being `points`; None when they do not hold what the rule needs."""
+        kind = tags.get("kind")
         try:
-            return cls(version, float(tags["lmbda"]), float(tags["rd_cost"]), tags["test_set"], tuple(points))
+            return cls(
+                version,
+                float(tags["lmbda"]),
+                float(tags["rd_cost"]),
+                tags["test_set"],
+                tuple(points),
+                kind if kind in KIND_TITLES else None,
+            )
         except (KeyError, ValueError):
             return None
 
     def tags(self) -> dict[str, str]:
-        """The tags from which `from_tags` reads the same candidate, as far as their digits go."""
-        return {"lmbda": f"{self.lmbda:g}", "rd_cost": f"{self.rd_cost:.6g}", "test_set": self.test_set}
+        """The tags from which `from_tags` reads the same candidate; lmbda in full, since costs compare at equal ones."""
+        tags = {"lmbda": repr(self.lmbda), "rd_cost": f"{self.rd_cost:.6g}", "test_set": self.test_set}
+        return tags if self.kind is None else tags | {"kind": self.kind}
 
     def curve(self, metric: str) -> list[tuple[float, float]]:
         """(bpp, quality) of the points that have the metric; of one of which less is better, with the sign turned."""
@@ -88,8 +104,8 @@ def decide(
     """Say whether `new` becomes the champion, the challenger or neither.
 
     A version over a limit is neither. Models with curves are compared by BD-rate, others by their rate–distortion cost,
-    which says something only at one lmbda; both only on the same pictures. To be better a version has to save
-    `config.min_gain` of the bits or of the cost. Where neither can be compared, the champion stays.
+    which says something only at one lmbda; both only on the same pictures, and for models of one kind. To be better a version
+    has to save `config.min_gain` of the bits or of the cost. Where neither can be compared, the champion stays.
     The challenger is the best, by the same rule, of the versions that were compared with the champion and not promoted.
 
     costs: `encode_ms` and `decode_ms`, means of the test pictures; `megabytes`, of the codec's files; `pictures`, the number
@@ -134,6 +150,8 @@ def _better(
     name = f"version {other.version}, the {alias}"
     if new.test_set != other.test_set:
         return None, f"measured on other test pictures than {name}"
+    if kinds_differ(new.kind, other.kind):
+        return None, _unlike(new, other, alias)
     unclear = ""
     anchor, tested = other.curve(config.metric), new.curve(config.metric)
     too_little = f"less than register.min_gain, {100 * config.min_gain:g} %,"
@@ -156,14 +174,34 @@ def _better(
     return better, cost + unclear
 
 
+def _unlike(new: Candidate, other: Candidate, alias: str) -> str:
+    """What the two were trained for, and what to do about it where the other is the champion."""
+    own, others = (KIND_TITLES[kind] for kind in (new.kind, other.kind) if kind is not None)
+    what = f"trained for {own}, version {other.version}, the {alias}, for {others}, which are not compared"
+    if alias != CHAMPION:
+        return what
+    return (
+        f"{what}; give it a registered name of its own (-S register.name=…), or take the alias from version "
+        f"{other.version}: `make rollback`, or delete it in `make ui`"
+    )
+
+
 def holder(client: Any, name: str, alias: str) -> Any | None:
-    """The model version that has the alias, or None. `client` is an MlflowClient."""
+    """The model version that has the alias, or None where no version has it. `client` is an MlflowClient.
+
+    Raises TrackingError: MLflow cannot say it, so that nobody takes an alias from a version that was not seen.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
         return client.get_model_version_by_alias(name, alias)
-    except MlflowException:
-        return None
+    except MlflowException as error:
+        if error.error_code in _MISSING:
+            return None
+        first_line = str(error).splitlines()[0]
+        raise TrackingError(
+            f"MLflow cannot say which version of {name} is the {alias} ({first_line}); repeat the command when it can"
+        ) from error
 
 
 def promote(client: Any, name: str, version: str) -> None:

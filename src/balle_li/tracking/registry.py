@@ -11,6 +11,7 @@ from typing import Any
 from balle_li.codec.model_folder import DESCRIPTION_FILE, TENSORS_FILE, ModelFolder
 from balle_li.config import RegisterConfig
 from balle_li.errors import BalleLiError, TrackingError
+from balle_li.evaluation.published import kind_of
 from balle_li.files import RELEASED_MODELS, read_json
 from balle_li.tracking import promotion
 from balle_li.tracking.connection import connect, database_lock
@@ -49,6 +50,7 @@ def register(
         float(measured["rd_cost"]),
         str(metrics["test_set"]),
         points,
+        kind_of(description["trained_for"]),
     )
     costs = {**measured, "megabytes": _megabytes(model_folder), "pictures": metrics["counts"]["pictures"]}
     tags = {**new.tags(), "model": description["model"]["name"]}

@@ -3,13 +3,16 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -63,27 +66,53 @@ def attached(
 ) -> Iterator["MlflowLog"]:
     """Work inside the run `run_id` and yield its log; a new run takes its place where the database lacks it.
 
-    The run's status at the end: FINISHED, FAILED after an exception, KILLED after Ctrl-C. The seconds that `stage` takes,
-    in all its sessions, become a metric of the run, and so do those in which the run waited for its next stage.
+    The run's status at the end: FINISHED, FAILED after an exception, KILLED after Ctrl-C or SIGTERM. The seconds that
+    `stage` takes, in all its sessions, become a metric of the run, and so do those in which the run waited for its next stage.
     """
     mlflow = connect()
     run_id = open_run(parameters, tags, run_id)
     before = mlflow.get_run(run_id)
-    mlflow.start_run(run_id=run_id)
-    start, status = time.time(), "FAILED"
+    with _sigterm_as_exit():
+        mlflow.start_run(run_id=run_id)
+        start, status = time.time(), "FAILED"
+        try:
+            yield MlflowLog(mlflow, run_id)
+            status = "FINISHED"
+        except (KeyboardInterrupt, SystemExit):
+            status = "KILLED"
+            raise
+        finally:
+            if stage is not None:
+                ended = before.info.end_time
+                spent = {stage: time.time() - start, WAITING: max(0.0, start - ended / 1000) if ended else 0.0}
+                known = before.data.metrics
+                mlflow.log_metrics({(name := SECONDS.format(key)): known.get(name, 0.0) + spent[key] for key in spent})
+            mlflow.end_run(status)
+
+
+@contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """Within, SIGTERM ends this process as sys.exit does, which closes what is open; a second one ends it at once.
+
+    Where SIGTERM has a handler already, and outside the main thread, nothing changes.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    owner = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        if os.getpid() != owner:  # a fork has the handler too, and nothing to close
+            os.kill(os.getpid(), number)
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
     try:
-        yield MlflowLog(mlflow, run_id)
-        status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit):
-        status = "KILLED"
-        raise
+        yield
     finally:
-        if stage is not None:
-            ended = before.info.end_time
-            spent = {stage: time.time() - start, WAITING: max(0.0, start - ended / 1000) if ended else 0.0}
-            known = before.data.metrics
-            mlflow.log_metrics({(name := SECONDS.format(key)): known.get(name, 0.0) + spent[key] for key in spent})
-        mlflow.end_run(status)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class MlflowLog(RunLog):
@@ -127,11 +156,12 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
     """
     for key, value in values.items():
         if not isinstance(value, Mapping) or not value:
-            yield prefix + key, value
+            yield f"{prefix}{key}", value
         elif all(_NAME.fullmatch(str(name)) for name in value):
             yield from flatten(value, f"{prefix}{key}.")
         else:
-            yield prefix + key, json.dumps(value, ensure_ascii=False, sort_keys=True)
+            named = {str(name): inner for name, inner in value.items()}
+            yield f"{prefix}{key}", json.dumps(named, ensure_ascii=False, sort_keys=True)
 
 
 def _run_name(parameters: Mapping[str, Any], tags: Mapping[str, str]) -> str:

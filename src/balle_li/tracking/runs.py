@@ -38,7 +38,7 @@ def finished_runs(experiment: str, names: Sequence[str], query: str) -> list[Fin
     """The runs of `experiment` that are finished and evaluated, the oldest first.
 
     names: only those whose ids or names start so; empty: all. query: MLflow's filter, such as
-    `tags.sweep = 'first'`. A run that lacks its files is left out with a warning.
+    `tags.sweep = 'first'`. A run that lacks its files is left out with a warning, and so are the oldest of more than 1000.
 
     Raises TrackingError: there is no such experiment, a name fits no run, the query is not MLflow's, or no run is left.
     """
@@ -47,13 +47,15 @@ def finished_runs(experiment: str, names: Sequence[str], query: str) -> list[Fin
         raise TrackingError(f"MLflow has no experiment {experiment!r}; correct compare.experiment in params.yaml")
     try:
         found = mlflow.search_runs(
-            experiment_names=[experiment], filter_string=query, order_by=["attributes.start_time ASC"],
+            experiment_names=[experiment], filter_string=query, order_by=["attributes.start_time DESC"],
             max_results=_MOST_RUNS, output_format="list",
         )  # fmt: skip
     except Exception as error:
         first_line = str(error).strip().splitlines()[0]
         raise TrackingError(f"compare.filter {query!r} cannot be used: {first_line}") from error
-    evaluated = [run for run in found if run.info.status == "FINISHED" and _EVALUATED in run.data.metrics]
+    if len(found) == _MOST_RUNS:
+        logger.warning("only the newest %d runs are looked at; narrow them with compare.filter", _MOST_RUNS)
+    evaluated = [run for run in reversed(found) if run.info.status == "FINISHED" and _EVALUATED in run.data.metrics]
     chosen = _named(evaluated, names) if names else evaluated
     fetched = [run for run in (_fetch(mlflow, run) for run in chosen) if run is not None]
     if not fetched:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from balle_li.config import TEST_SET
-from balle_li.data.manifest import ManifestRow, read_manifest
+from balle_li.data.manifest import ManifestRow, check_unchanged, read_manifest
 from balle_li.errors import ConfigError, DatasetError, StageError
 from balle_li.evaluation.measurements import Reference
 from balle_li.evaluation.published import recognised
@@ -106,9 +106,10 @@ def known_as(pictures: PictureSet) -> str | None:
 
 
 def read_reference(root: Path, row: ManifestRow, class_weights: Mapping[str, float] | None = None) -> Reference:
-    """Read a picture of the manifest. Raises DatasetError naming the file when it cannot be read."""
+    """Read a picture of the manifest. Raises DatasetError naming the file: it cannot be read, or changed since curate."""
     path = root / row["path"]
     pixels = np.asarray(read_picture(path, row["rotation"]))
+    check_unchanged(path, row)  # what is measured is kept under the hash of the row
     return Reference(row["image_id"], pixels, path.stat().st_size, tuple(row["boxes"]), class_weights or {})
 
 

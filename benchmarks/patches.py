@@ -26,6 +26,7 @@ from balle_li.data.manifest import read_manifest, write_manifest
 from balle_li.data.patch_plan import patch_count
 from balle_li.data.patch_store import PatchStore
 from balle_li.data.patches import cut_patches
+from balle_li.files import sha256_file
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, HEIGHT = 1160, 864
@@ -95,12 +96,12 @@ def tile(photographs: list[Path], folder: Path) -> list[Path]:
 def make_dataset(folder: Path, sources: list[Path], pictures: int) -> None:
     """A raw and a curated folder of so many train pictures, which are links to `sources` over and over."""
     (folder / "raw").mkdir(parents=True)
-    rows = []
+    digests, rows = [sha256_file(path) for path in sources], []
     for number in range(pictures):
         name = f"{number:06d}.jpg"
         (folder / "raw" / name).hardlink_to(sources[number % len(sources)])
         row = {"image_id": f"{number:06d}", "path": name, "width": WIDTH, "height": HEIGHT, "rotation": 0.0}
-        rows.append({**row, "split": "train", "sha256": "0" * 64, "boxes": BOXES})
+        rows.append({**row, "split": "train", "sha256": digests[number % len(sources)], "boxes": BOXES})
     write_manifest(folder / "curated" / "manifest.parquet", rows)
 
 

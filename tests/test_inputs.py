@@ -88,6 +88,37 @@ def test_other_sources_have_no_folders(project):
     assert recorded()[0] == {}
 
 
+def start_from(place: str | None) -> object:
+    """What is recorded where the training starts from `place`."""
+    parameters = yaml.safe_load(Path("params.yaml").read_text())
+    parameters["train"]["init_from"] = place
+    Path("params.yaml").write_text(yaml.safe_dump(parameters))
+    main()
+    return read_json("data/00_inputs/init_from.json")
+
+
+@pytest.mark.parametrize("place", ["first", "first/model.safetensors"])
+def test_changed_weights_to_start_from_are_noticed(project, place):
+    weights = project / "first/model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"one")
+    before = start_from(place)
+    weights.write_bytes(b"another")
+    assert before != start_from(place) and list(before) == [place]
+
+
+@pytest.mark.parametrize("place", [None, "zoo", "released", "models:/balle-li@champion"])
+def test_weights_that_are_in_no_folder_of_ones_own_need_no_record(project, place):
+    assert start_from(place) == {}
+
+
+def test_dvc_trains_again_from_changed_weights():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    record = "data/00_inputs/init_from.json"
+    assert record in stages["inputs"]["outs"] and record in stages["train"]["deps"]
+    assert "train.init_from" in stages["inputs"]["params"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"), [("lmbda: 1\n", "params.yaml: "), ("a: [", "params.yaml is not valid YAML")]
 )

@@ -1,8 +1,8 @@
 """What lies in the user's own folders. DVC does not version them, so this stage looks at them each time.
 
 `python -m balle_li.inputs` writes data/00_inputs/pictures.json, of dataset.directory.paths, extra_sets.json, of
-evaluate.extra_sets, and baselines.json, of the folders in evaluate.baselines. The stages that read these folders depend on
-one of the three: they run again when it changed.
+evaluate.extra_sets, baselines.json, of the folders in evaluate.baselines, and init_from.json, of the folder or file in
+train.init_from. The stages that read these depend on one of the four: they run again when it changed.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from balle_li.config import RELEASED, Parameters, is_registered, read
+from balle_li.config import RELEASED, ZOO, Parameters, is_registered, read
 from balle_li.errors import BalleLiError, ConfigError, in_one_line
 from balle_li.files import files_below, named_path, workspace, write_json
 
@@ -20,24 +20,28 @@ FOLDER = Path("data/00_inputs")
 
 
 def contents(folder: Path) -> list[list[Any]] | None:
-    """Path within `folder`, size in bytes and time of change in ns of every file below it, sorted; None where it is no folder.
+    """Path within `folder`, size in bytes and time of change in ns of every file below it, sorted; None where nothing is there.
 
-    Symbolic links are followed, as the directory source follows them: a linked file counts as what it links to.
+    `folder` may be a file: it is all that is recorded. Symbolic links are followed, as the directory source follows them: a
+    linked file counts as what it links to.
     """
+    if folder.is_file():
+        return [_record(folder, folder)]
     if not folder.is_dir():
         return None
-    found = []
-    for path in files_below(folder, lambda _: True, lambda _: None):
-        try:
-            status = path.stat()
-        except OSError:  # a broken link
-            status = path.lstat()
-        found.append([os.fsencode(path.relative_to(folder)).hex(), status.st_size, status.st_mtime_ns])
-    return sorted(found)
+    return sorted(_record(path, folder) for path in files_below(folder, lambda _: True, lambda _: None))
+
+
+def _record(path: Path, folder: Path) -> list[Any]:
+    try:
+        status = path.stat()
+    except OSError:  # a broken link
+        status = path.lstat()
+    return [os.fsencode(path.relative_to(folder)).hex(), status.st_size, status.st_mtime_ns]
 
 
 def main() -> None:
-    """Write the three files. Exits with one line when params.yaml cannot be read."""
+    """Write the four files. Exits with one line when params.yaml cannot be read."""
     root = workspace()
     try:
         parameters = read(Parameters, yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")), "")
@@ -46,8 +50,10 @@ def main() -> None:
     dataset = parameters.dataset
     own = dataset.directory.paths if dataset.source == "directory" else []
     models = [place for place in parameters.evaluate.baselines if place != RELEASED and not is_registered(place)]
+    start = parameters.train.init_from
+    weights = [] if start in (None, RELEASED, ZOO) or is_registered(start) else [start]
     sets = parameters.evaluate.extra_sets.values()
-    for name, paths in (("pictures", own), ("extra_sets", sets), ("baselines", models)):
+    for name, paths in (("pictures", own), ("extra_sets", sets), ("baselines", models), ("init_from", weights)):
         folders = {path: contents(named_path(path)) for path in paths}
         write_json(root / FOLDER / f"{name}.json", folders)
 

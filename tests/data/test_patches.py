@@ -21,6 +21,7 @@ from balle_li.data.patch_cutting import patch_corners, picture_generator
 from balle_li.data.patch_store import PatchStore
 from balle_li.data.patches import cut_patches
 from balle_li.errors import ConfigError, DatasetError, StageError
+from balle_li.files import sha256_file
 from balle_li.image_io import read_picture
 
 CONFIG = PatchConfig(size=32, per_megapixel=1000, object_fraction=0.5, max_megapixels=0.02, shard_mib=1)
@@ -53,7 +54,7 @@ def make_dataset(folder: Path, sizes: list[tuple[int, int]]) -> tuple[Path, Path
         picture(width, height, number).save(raw / path)
         row = {"image_id": f"picture-{number:02d}", "path": path, "width": width, "height": height, "rotation": 0.0}
         split = "validation" if number % 7 == 6 else "train"
-        rows.append({**row, "split": split, "sha256": "0" * 64, "boxes": [RED]})
+        rows.append({**row, "split": split, "sha256": sha256_file(raw / path), "boxes": [RED]})
     write_manifest(curated / "manifest.parquet", rows)
     return raw, curated
 
@@ -226,6 +227,12 @@ def test_an_older_store_is_replaced_whole(dataset, tmp_path):
 def test_a_picture_other_than_the_manifests_is_named(dataset, tmp_path):
     picture(50, 50, 0).save(dataset[0] / "images" / "picture-03.png")
     with pytest.raises(DatasetError, match=r"picture-03.png: is 50x50.*160x120.*--pipeline curate"):
+        cut(dataset, tmp_path / "out")
+
+
+def test_a_picture_that_changed_since_curate_is_named(dataset, tmp_path):
+    picture(160, 120, 99).save(dataset[0] / "images" / "picture-03.png")
+    with pytest.raises(DatasetError, match=r"picture-03.png: .*changed since curate.*--pipeline curate"):
         cut(dataset, tmp_path / "out")
 
 

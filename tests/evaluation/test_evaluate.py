@@ -24,6 +24,7 @@ from balle_li.evaluation.examples import jpeg_of_size
 from balle_li.evaluation.measurements import Reference
 from balle_li.evaluation.measuring import ModelUnderTest
 from balle_li.evaluation.metrics import METRICS, Metric, MetricFacts, Pair, register_metric
+from balle_li.files import sha256_file
 
 TIMES = ["encode_seconds", "decode_seconds"]
 
@@ -122,7 +123,7 @@ def _add(stages: Path, name: str, image: Image.Image) -> None:
     rows = read_manifest(stages / "curated" / "manifest.parquet")
     width, height = image.size
     row = {**rows[0], "image_id": name, "path": f"{name}.png", "width": width, "height": height, "boxes": []}
-    row |= {"rotation": 0.0, "split": "test", "sha256": name}
+    row |= {"rotation": 0.0, "split": "test", "sha256": sha256_file(stages / "raw" / f"{name}.png")}
     write_manifest(stages / "curated" / "manifest.parquet", [*rows, row])
 
 
@@ -314,6 +315,18 @@ def test_unreadable_test_picture_is_named(stages: Path) -> None:
     (stages / "raw" / "small.png").write_text("not a picture")
     with pytest.raises(StageError, match=r"picture small: .*small\.png"):
         evaluated(stages)
+
+
+def test_a_picture_that_changed_since_curate_is_not_measured(stages: Path) -> None:
+    picture = stages / "raw" / "small.png"
+    original = picture.read_bytes()
+    Image.new("RGB", SIZES["small"][::-1], "red").save(picture)
+    with pytest.raises(StageError, match=r"picture small: .*small\.png.*changed since curate.*--pipeline curate"):
+        evaluated(stages)
+    picture.write_bytes(original)
+    frame = table_of(evaluated(stages))
+    own = frame[(frame["image_id"] == "small") & (frame["codec"] == "balle-li")]
+    assert set(own["source_bytes"]) == {len(original)}, "nothing of the other picture was kept"
 
 
 def test_jpeg_of_the_same_size_is_the_nearest_quality(stages: Path) -> None:

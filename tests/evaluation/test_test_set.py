@@ -1,7 +1,9 @@
 """The pictures that are measured: the test split, folders of one's own, and the digest that tells sets apart."""
 
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evaluation.stages import SIZES, evaluated, facts_of, table_of
@@ -49,6 +51,45 @@ def test_ids_of_a_folders_pictures_are_told_apart_and_fit_into_file_names(stages
     frame = table_of(evaluated(stages, extra_sets={"mine": "more"}) / "sets" / "mine")
     found = sorted(set(frame["image_id"]))
     assert len(found) == 4 and all(len(name) <= 130 for name in found) and "caf\\xe9_png" in found
+
+
+def test_linked_folders_are_measured_too(stages: Path) -> None:
+    (stages / "more").mkdir()
+    shutil.copy(stages / "raw" / "small.png", stages / "more" / "own.png")
+    (stages / "more" / "linked").symlink_to(stages / "raw", target_is_directory=True)
+    (stages / "more" / ".first").symlink_to(stages / "raw", target_is_directory=True)
+    (stages / "more" / "gone.png").symlink_to("nowhere")
+    found = test_set.PictureSet.folder("mine", str(stages / "more"))
+    linked = [f"linked/{name}.png" for name in ("large", "portrait", "small", "train")]
+    assert [row["path"] for row in found.rows] == [*linked, "own.png"]
+    assert found.skipped == {"hidden": [".first"], "no picture": ["gone.png"]}
+
+
+def test_a_folder_that_cannot_be_read_is_skipped_and_said(
+    stages: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (stages / "more" / "locked").mkdir(parents=True)
+    shutil.copy(stages / "raw" / "small.png", stages / "more")
+    scandir = os.scandir
+
+    def refusing(path: str) -> Any:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)  # the mode 000 does not stop root
+    found = test_set.PictureSet.folder("mine", str(stages / "more"))
+    assert found.skipped == {"unreadable folder": ["locked: Permission denied"]}
+    assert "1 unreadable folder (locked: Permission denied)" in caplog.text
+
+
+def test_ids_of_long_names_in_any_script_fit_into_file_names(tmp_path: Path) -> None:
+    folder = tmp_path / ("风景照片" * 15) / ("清晨的湖面" * 7)
+    folder.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(folder / "山水.png")
+    (row,) = test_set.PictureSet.folder("mine", str(tmp_path)).rows
+    (tmp_path / f"{row['image_id']}.bli").touch()
+    assert row["image_id"].startswith("风景照片风景照片")
 
 
 @pytest.mark.parametrize("there", [True, False])

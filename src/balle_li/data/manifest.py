@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from balle_li.boxes import Box, from_records, to_records
 from balle_li.errors import DatasetError, StageError
-from balle_li.files import atomic_path, read_json, write_json
+from balle_li.files import atomic_path, printable, read_json, sha256_file, write_json
 
 ORIGINS_FILE = "origins.json"
 
@@ -142,6 +142,14 @@ def read_manifest(path: Path) -> list[ManifestRow]:
 def read_manifest_table(path: Path, columns: Sequence[str]) -> pa.Table:
     """The named columns of `manifest.parquet` as a table, a tenth of its rows' memory; raises as `read_manifest`."""
     return _read_table(path, MANIFEST_SCHEMA, "curate", columns)
+
+
+def check_unchanged(path: Path, row: Mapping[str, Any]) -> None:
+    """Raise DatasetError unless the file at `path` is the one that the manifest's `row` was made of."""
+    if sha256_file(path) != row["sha256"]:
+        raise DatasetError(
+            f"{printable(path)}: the picture has changed since curate; run `kedro run --pipeline curate` again"
+        )
 
 
 def write_dropped(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from balle_li.boxes import Box, clip_to_window, from_records, to_records
 from balle_li.config import PatchConfig
+from balle_li.data.manifest import check_unchanged
 from balle_li.data.patch_plan import scaled_size
 from balle_li.data.patch_store import INDEX_SCHEMA, shard_bytes, shard_name, write_shard_header
 from balle_li.errors import DatasetError
@@ -153,6 +154,7 @@ def _read_scaled(path: Path, picture: Mapping[str, Any], config: PatchConfig) ->
             f"{path}: is {found[0]}x{found[1]}, but the manifest says {size[0]}x{size[1]};"
             " run `kedro run --pipeline curate` again"
         )
+    check_unchanged(path, picture)
     target = scaled_size(*size, config)
     image = read_picture(path, picture["rotation"], at_least=target)
     if image.size != target:

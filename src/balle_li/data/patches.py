@@ -83,7 +83,7 @@ def _read_manifest(path: Path) -> "pa.Table":
     from balle_li.data.manifest import read_manifest_table
     from balle_li.data.patch_store import SPLITS
 
-    table = read_manifest_table(path, ["image_id", "path", "width", "height", "rotation", "split", "boxes"])
+    table = read_manifest_table(path, ["image_id", "path", "width", "height", "rotation", "split", "sha256", "boxes"])
     table = table.filter(pc.is_in(table["split"], pa.array(SPLITS)))
     if pc.sum(pc.equal(table["split"], SPLITS[0])).as_py() in (None, 0):
         raise DatasetError(f"{path} has no pictures in the split 'train'; bring more, or change curate.split")

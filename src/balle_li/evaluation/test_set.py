@@ -12,22 +12,22 @@ import numpy as np
 from PIL import Image
 
 from balle_li.config import TEST_SET
-from balle_li.data.manifest import ManifestRow, read_manifest
+from balle_li.data.manifest import ManifestRow, check_unchanged, read_manifest
 from balle_li.errors import ConfigError, DatasetError, StageError
 from balle_li.evaluation.measurements import Reference
 from balle_li.evaluation.published import recognised
-from balle_li.files import named_path, sha256_file
+from balle_li.files import files_below, named_path, sha256_file
 from balle_li.image_io import read_picture, upright_size
 
 LONGEST_ID = 120
-"""Characters of an image_id made from a file's name: streams and examples are named by it."""
+"""Bytes of an image_id made from a file's name: streams and examples are named by it."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Pictures by image_id; the paths of `rows` are relative to `root`. `skipped`: a folder's other files, by reason."""
+    """Pictures by image_id; the paths of `rows` are relative to `root`. `skipped`: what else a folder holds, by reason."""
 
     name: str
     root: Path
@@ -43,8 +43,9 @@ class PictureSet:
     def folder(cls, name: str, path: str) -> "PictureSet":
         """Every picture below a folder, without labels; a relative path starts at the checkout.
 
-        Hidden files (a Mac leaves `._photo.jpg` beside `photo.jpg`), other kinds of files and pictures that cannot be
-        opened are skipped, and a warning counts them. Raises ConfigError: the folder is missing or holds no pictures.
+        Links are followed. Hidden files and folders (a Mac leaves `._photo.jpg` beside `photo.jpg`), other kinds of files,
+        and pictures and folders that cannot be opened are skipped, and a warning counts them. Raises ConfigError: the
+        folder is missing or holds no pictures.
         """
         where = f"params.yaml: evaluate.extra_sets.{name}: {path}"
         root = named_path(path)
@@ -53,11 +54,21 @@ class PictureSet:
         suffixes = {*Image.registered_extensions(), ".heic", ".heif"}
         rows: list[ManifestRow] = []
         skipped: dict[str, list[str]] = {}
-        for file in sorted(file for file in root.rglob("*") if file.is_file()):
+
+        def enters(name: str) -> bool:
+            if name.startswith("."):
+                skipped.setdefault("hidden", []).append(_readable(Path(name)))
+            return not name.startswith(".")
+
+        def refused(error: OSError) -> None:
+            place = _readable(Path(os.fsdecode(error.filename)).relative_to(root))
+            skipped.setdefault("unreadable folder", []).append(f"{place}: {error.strerror}")
+
+        for file in sorted(files_below(root, enters, refused)):
             relative = file.relative_to(root)
-            if any(part.startswith(".") for part in relative.parts):
+            if file.name.startswith("."):
                 skipped.setdefault("hidden", []).append(_readable(relative))
-            elif file.suffix.lower() not in suffixes:
+            elif file.suffix.lower() not in suffixes or not file.is_file():
                 skipped.setdefault("no picture", []).append(_readable(relative))
             else:
                 try:
@@ -68,7 +79,7 @@ class PictureSet:
             told = "; ".join(
                 f"{len(files)} {reason} ({files[0]}{', …' * (len(files) > 1)})" for reason, files in skipped.items()
             )
-            logger.warning("evaluate.extra_sets.%s: files are skipped: %s", name, told)
+            logger.warning("evaluate.extra_sets.%s: files and folders are skipped: %s", name, told)
         if not rows:
             raise ConfigError(f"{where} holds no pictures; correct it, or take it out")
         return cls(name, root, sorted(_told_apart(rows), key=lambda row: row["image_id"]), skipped)
@@ -106,17 +117,21 @@ def known_as(pictures: PictureSet) -> str | None:
 
 
 def read_reference(root: Path, row: ManifestRow, class_weights: Mapping[str, float] | None = None) -> Reference:
-    """Read a picture of the manifest. Raises DatasetError naming the file when it cannot be read."""
+    """Read a picture of the manifest. Raises DatasetError naming the file: it cannot be read, or changed since curate."""
     path = root / row["path"]
     pixels = np.asarray(read_picture(path, row["rotation"]))
+    check_unchanged(path, row)  # what is measured is kept under the hash of the row
     return Reference(row["image_id"], pixels, path.stat().st_size, tuple(row["boxes"]), class_weights or {})
 
 
 def _row(root: Path, relative: Path) -> ManifestRow:
     width, height = upright_size(root / relative)
     name = "-".join(_readable(relative).split("/")).replace(".", "_")
+    if len(name.encode()) > LONGEST_ID:
+        start = name.encode()[: LONGEST_ID - 9].decode(errors="ignore")  # a letter may be cut in two
+        name = f"{start}-{_hash_of(relative.as_posix())}"
     return {
-        "image_id": name if len(name) <= LONGEST_ID else f"{name[: LONGEST_ID - 9]}-{_hash_of(relative.as_posix())}",
+        "image_id": name,
         "path": relative.as_posix(),
         "width": width,
         "height": height,

@@ -210,14 +210,22 @@ def _orientation_entry(exif: bytes) -> tuple[str, int, int] | None:
         return None
     try:
         first = start + struct.unpack_from(f"{order}L", exif, start + 4)[0]
-        (count,) = struct.unpack_from(f"{order}H", exif, first)
-        for entry in range(first + 2, first + 2 + _ENTRY_BYTES * count, _ENTRY_BYTES):
-            tag, *_ = struct.unpack_from(f"{order}HHLL", exif, entry)
-            if tag == ExifTags.Base.Orientation:
-                return order, first, entry
-    except struct.error:  # the directory is cut short
-        pass
+    except struct.error:
+        return None
+    for number, (tag, *_) in enumerate(_entries(exif, order, first)):
+        if tag == ExifTags.Base.Orientation:
+            return order, first, first + 2 + _ENTRY_BYTES * number
     return None
+
+
+def _entries(exif: bytes, order: str, first: int) -> list[tuple[int, int, int, int]]:
+    """Tag, type, count and value or its place, of the entries of the directory at `first`; none that is cut off."""
+    try:
+        (count,) = struct.unpack_from(f"{order}H", exif, first)
+    except struct.error:
+        return []
+    whole = min(count, (len(exif) - first - 2) // _ENTRY_BYTES)
+    return list(struct.iter_unpack(f"{order}HHLL", exif[first + 2 : first + 2 + _ENTRY_BYTES * whole]))
 
 
 def _exif_orientation(exif: bytes) -> int | None:
@@ -232,14 +240,18 @@ def _exif_orientation(exif: bytes) -> int | None:
 
 def _without_orientation(exif: bytes) -> bytes:
     """The directory closes the gap; whatever lies behind it stays in its place, where offsets point to."""
-    while found := _orientation_entry(exif):
-        order, first, entry = found
-        (count,) = struct.unpack_from(f"{order}H", exif, first)
-        end = first + 2 + _ENTRY_BYTES * count + 4  # with the offset of the next directory
-        fewer = struct.pack(f"{order}H", count - 1)
-        kept = exif[first + 2 : entry] + exif[entry + _ENTRY_BYTES : end]
-        exif = exif[:first] + fewer + kept + bytes(_ENTRY_BYTES) + exif[end:]
-    return exif
+    found = _orientation_entry(exif)
+    if found is None:
+        return exif
+    order, first, _ = found
+    (count,) = struct.unpack_from(f"{order}H", exif, first)
+    end = first + 2 + _ENTRY_BYTES * count
+    entries = [exif[at : at + _ENTRY_BYTES] for at in range(first + 2, end, _ENTRY_BYTES)]
+    tag = struct.pack(f"{order}H", ExifTags.Base.Orientation)
+    kept = [entry for entry in entries if not entry.startswith(tag)]
+    removed = count - len(kept)
+    fewer, following = struct.pack(f"{order}H", len(kept)), exif[end : end + 4]
+    return b"".join((exif[:first], fewer, *kept, following, bytes(_ENTRY_BYTES * removed), exif[end + 4 :]))
 
 
 def _clean_exif(raw: bytes | None) -> tuple[bytes | None, bool]:

@@ -9,6 +9,7 @@ import math
 import re
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,29 @@ MAX_BYTES = 2**24
 
 _PREFIX = b"Exif\0\0"
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
-_BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
+_BYTE_ORDERS = {
+    b"II*\0": "<",
+    b"MM\0*": ">",
+    b"II\0*": "<",
+    b"MM*\0": ">",
+}  # the last two are wrong, but Pillow reads them
 _WHOLE_NUMBERS = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l"}  # TIFF's types BYTE, SHORT, LONG, and with a sign
+_TYPE_BYTES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+}  # as Pillow reads them
 _ENTRY_BYTES = 12
 _GROUPS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation\s*(?:=\s*["']|>)\s*)([0-9])""")
@@ -262,15 +284,36 @@ def _clean_exif(raw: bytes | None) -> tuple[bytes | None, bool]:
     if raw is None or not raw[len(_PREFIX) :].strip(b"\0"):
         return None, False
     raw = _without_orientation(raw)
-    parsed = Image.Exif()
     try:
-        parsed.load(raw)
+        parsed = _parsed(raw)
         tags, lost = _sound_tags(parsed, lambda tag, value: True)
         if not lost:
             return (raw, False) if tags else (None, False)
     except Exception:  # Pillow stumbles over damaged EXIF in a dozen ways
         tags, lost = {}, True
     return _exif_of_tags(tags, lost)
+
+
+def _parsed(exif: bytes) -> Image.Exif:
+    """EXIF as Pillow reads it, which copies each value. Raises ValueError: they overlap, and together exceed the EXIF by far."""
+    parsed = Image.Exif()
+    start = len(_PREFIX)
+    order = _BYTE_ORDERS.get(exif[start : start + 4], "<")
+
+    def copied(place: int) -> int:
+        """Bytes of the values of the directory there; a value that is cut off ends Pillow's reading."""
+        values = ((count * _TYPE_BYTES.get(kind, 0), at) for _, kind, count, at in _entries(exif, order, start + place))
+        return sum(size for size, at in values if size > 4 and start + at + size <= len(exif))
+
+    whole = copied(struct.unpack_from(f"{order}L", exif, start + 4)[0])
+    if whole <= len(exif):
+        parsed.load(exif)
+        for group in _GROUPS:
+            with suppress(Exception):  # it is missing or leads nowhere, which `_sound_tags` sees
+                whole += copied(parsed[group])
+    if whole > len(exif):
+        raise ValueError("values overlap")
+    return parsed
 
 
 def _exif_of_tags(tags: Mapping[int, Any], lost: bool) -> tuple[bytes | None, bool]:

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from balle_li.codec.model_folder import TENSORS_FILE, load_state, read_tensors, write_tensors
 from balle_li.compute import rank
 from balle_li.errors import BalleLiError, TrainingError
+from balle_li.files import atomic_path
 from balle_li.models.base import CompressionModel
 
 LAST = "last.ckpt"  # in a work folder: the whole state of a training
@@ -68,18 +69,34 @@ def load_weights(model: CompressionModel, path: Path) -> dict[str, str]:
 
 
 def save_state(work: Path, state: dict[str, Any]) -> None:
-    """Write the whole state of a training, atomically. `state["fingerprint"]` says which training it is."""
-    part = work / f".{LAST}.part"
-    torch.save(state, part)
-    os.replace(part, work / LAST)
+    """Write the whole state of a training, atomically. `state["fingerprint"]` says which training it is.
+
+    Raises BalleLiError when the disk is full.
+    """
+    with atomic_path(work / LAST) as part, open(part, "wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None  # torch's own says only where in the file it stood
+            raise
+        file.flush()
+        os.fsync(file.fileno())  # or a power cut may leave an empty file in the place of the last good one
 
 
 def saved_state(work: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The state that `save_state` wrote; None where there is none, or it is another training's."""
-    if not (work / LAST).exists():
+    """The state that `save_state` wrote; None where there is none, or it is another training's.
+
+    Raises TrainingError: the file is damaged.
+    """
+    path = work / LAST
+    if not path.exists():
         return None
-    state: dict[str, Any] = torch.load(work / LAST, map_location="cpu", weights_only=True)
-    return state if state["fingerprint"] == fingerprint else None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state if state["fingerprint"] == fingerprint else None
+    except Exception as error:  # torch meets damaged files with a dozen kinds
+        raise TrainingError(f"{path} is damaged or cannot be read; delete it to start the training again") from error
 
 
 @contextmanager

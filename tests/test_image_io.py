@@ -83,6 +83,21 @@ def test_sixteen_bits_are_rounded_the_same_way_for_training_and_for_the_codec(tm
     assert Picture.read(path).grey
 
 
+@pytest.mark.parametrize(
+    ("bits", "kind", "white", "stored"),
+    [(16, 1, 0, "0000 0080 ffff"), (32, 3, 0, "00000000 0000003f 0000803f"), (12, 1, 1, "fff8 0000 00")],
+)
+def test_deep_grey_tiff_is_as_bright_as_its_tags_say(tmp_path, bits, kind, white, stored):
+    entries = {256: 3, 257: 1, 258: bits, 259: 1, 262: white, 273: 134, 277: 1, 278: 1, 279: 12, 339: kind}
+    packed = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in entries.items())
+    path = tmp_path / "a.tiff"
+    path.write_bytes(
+        b"II*\0" + struct.pack("<LH", 8, len(entries)) + packed + bytes(4) + bytes.fromhex(stored) + bytes(6)
+    )
+    for pixels in (np.asarray(read_picture(path)), Picture.read(path).rgb):
+        assert pixels[0, :, 0].tolist() == pytest.approx([255, 128, 0], abs=1)
+
+
 def test_samples_without_a_defined_brightness_are_refused(tmp_path):
     for values in ([[-1, 5]], [[0, 65536]]):
         with pytest.raises(PictureError, match="16-bit range"):

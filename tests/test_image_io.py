@@ -122,6 +122,8 @@ def png(width, height, depth, colour, rows, *chunks):
 @pytest.mark.parametrize(
     ("depth", "colour", "samples", "transparent"),
     [
+        (2, 0, [2, 3, 1], [2]),
+        (4, 0, [5, 0, 15], [5]),
         (16, 0, [300, 40000, 301], [300]),
         (16, 2, [[300, 5, 70], [40000, 5, 70], [300, 900, 70]], [300, 5, 70]),
         (16, 2, [[100, 5, 7], [40000, 5, 70], [300, 900, 70]], [100, 5, 7]),
@@ -130,8 +132,8 @@ def png(width, height, depth, colour, rows, *chunks):
     ],
 )
 def test_a_transparent_colour_is_kept_at_any_depth(depth, colour, samples, transparent):
-    size = depth // 8
-    row = b"\0" + b"".join(int(sample).to_bytes(size, "big") for sample in np.ravel(samples))
+    bits = "".join(f"{sample:0{depth}b}" for sample in np.ravel(samples))
+    row = b"\0" + np.packbits([int(bit) for bit in bits]).tobytes()
     colour_key = b"".join(sample.to_bytes(2, "big") for sample in transparent)
     data = png(3, 1, depth, colour, row, png_chunk(b"tRNS", colour_key))
     picture = Picture.read(data)

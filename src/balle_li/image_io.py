@@ -303,7 +303,7 @@ def _avif_without_exif(source: PathLike | bytes) -> Image.Image:
 
 
 def _load(image: Image.Image) -> None:
-    """Decode. A transparent colour of sixteen bits becomes that of the eight bits that Pillow reads.
+    """Decode. A transparent colour of another depth becomes that of the eight bits that Pillow reads.
 
     Deep grey samples of TIFF stay as they are stored: `info` says which are black and white.
     """
@@ -311,11 +311,14 @@ def _load(image: Image.Image) -> None:
         tags = getattr(image, "tag_v2", {})
         most = 1 if image.mode == "F" else 4095 if tags.get(258) == (12,) else 65535  # BitsPerSample
         image.info[_BLACK_WHITE] = (most, 0) if tags.get(262) == 0 else (0, most)  # PhotometricInterpretation
-    deep = image.format == "PNG" and any("16" in str(tile[-1]) for tile in getattr(image, "tile", ()))
+    raw = {str(tile[-1]) for tile in getattr(image, "tile", ())} if image.format == "PNG" else set()
     image.load()
     colour = image.info.get("transparency")
-    if image.mode == "RGB" and isinstance(colour, tuple) and (deep or max(colour) > 255):
+    if image.mode == "RGB" and isinstance(colour, tuple) and ("RGB;16B" in raw or max(colour) > 255):
         image.info["transparency"] = tuple(sample >> 8 for sample in colour)
+    for name, most in (("L;2", 3), ("L;4", 15)):
+        if name in raw and isinstance(colour, int):
+            image.info["transparency"] = (colour & most) * (255 // most)
 
 
 def _orientation(image: Image.Image) -> int:

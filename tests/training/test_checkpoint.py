@@ -8,8 +8,20 @@ import pytest
 import torch
 
 from balle_li.errors import BalleLiError, TrainingError
+from balle_li.models.base import build
+from balle_li.registry import ModelConfig
 from balle_li.training import checkpoint
-from balle_li.training.checkpoint import CONTINUE, LAST, SAVE, STOP, Interruption, save_state, saved_state
+from balle_li.training.checkpoint import (
+    CONTINUE,
+    LAST,
+    SAVE,
+    STOP,
+    Interruption,
+    load_weights,
+    save_state,
+    save_weights,
+    saved_state,
+)
 
 CPU = torch.device("cpu")
 
@@ -67,6 +79,17 @@ def test_on_a_full_disk_the_last_state_stays_and_nothing_else(tmp_path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == [LAST]
     assert saved_state(tmp_path, "a") == {"fingerprint": "a", "step": 1}
     assert saved_state(tmp_path, "b") is None
+
+
+def test_weights_fit_whether_a_default_is_stated_or_not(tmp_path):
+    plain, stated, other = (
+        build(ModelConfig("balle-li-roi", {"N": 8, **levels})) for levels in ({}, {"levels": 5}, {"levels": 3})
+    )
+    for model, target in ((plain, stated), (stated, plain)):
+        save_weights(model, tmp_path / "a.safetensors", {"step": "1"})
+        assert load_weights(target, tmp_path / "a.safetensors")["step"] == "1"
+        with pytest.raises(TrainingError, match="not balle-li-roi with N = 8, levels = 3"):
+            load_weights(other, tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: bytes(len(data)), lambda data: data[:500]])

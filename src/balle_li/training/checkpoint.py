@@ -1,5 +1,6 @@
 """What an interrupted training leaves, and how it stops: its lock, its last state, its best weights, Ctrl-C and SIGTERM."""
 
+import inspect
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from balle_li.compute import rank
 from balle_li.errors import BalleLiError, TrainingError
 from balle_li.files import atomic_path
 from balle_li.models.base import CompressionModel
+from balle_li.registry import MODELS
 
 LAST = "last.ckpt"  # in a work folder: the whole state of a training
 BEST = "best"  # in a work folder: a folder with the best weights so far, which `init_from` takes
@@ -59,7 +61,7 @@ def load_weights(model: CompressionModel, path: Path) -> dict[str, str]:
     if "model" not in facts:
         raise TrainingError(f"{path} holds no training weights; name a model folder or its {TENSORS_FILE}")
     found, own = json.loads(facts["model"]), {"name": model.name, **model.arguments}
-    if found != own:
+    if _filled(model.name, found) != _filled(model.name, own):
         raise TrainingError(f"{path} holds {_said(found)}, not {_said(own)}; set the section model to match")
     try:
         load_state(model, tensors)
@@ -165,6 +167,12 @@ class Interruption:
             raise KeyboardInterrupt
         self._stop_requested = True
         sys.stderr.write("\nStopping after this step; the training is saved and resumes from there next time.\n")
+
+
+def _filled(name: str, model: dict[str, object]) -> dict[str, object]:
+    """What a file says of a model, with the hyperparameters of `name` that it leaves at their defaults."""
+    takes = inspect.signature(MODELS.get(name)).parameters.values()
+    return {taken.name: taken.default for taken in takes if taken.default is not taken.empty} | model
 
 
 def _said(model: dict[str, object]) -> str:

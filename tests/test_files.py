@@ -31,8 +31,9 @@ def test_equal_values_give_equal_json(tmp_path):
     assert files.read_json(tmp_path / "a") == {"a": [1.5, "é"], "b": 1}
 
 
-def test_broken_json_is_named(tmp_path):
-    (tmp_path / "a.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[" * 100_000])
+def test_broken_json_is_named(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
     with pytest.raises(BalleLiError, match=r"a\.json is not valid JSON"):
         files.read_json(tmp_path / "a.json")
     with pytest.raises(BalleLiError, match="does not exist"):

@@ -83,6 +83,21 @@ def test_sixteen_bits_are_rounded_the_same_way_for_training_and_for_the_codec(tm
     assert Picture.read(path).grey
 
 
+@pytest.mark.parametrize(
+    ("bits", "kind", "white", "stored"),
+    [(16, 1, 0, "0000 0080 ffff"), (32, 3, 0, "00000000 0000003f 0000803f"), (12, 1, 1, "fff8 0000 00")],
+)
+def test_deep_grey_tiff_is_as_bright_as_its_tags_say(tmp_path, bits, kind, white, stored):
+    entries = {256: 3, 257: 1, 258: bits, 259: 1, 262: white, 273: 134, 277: 1, 278: 1, 279: 12, 339: kind}
+    packed = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in entries.items())
+    path = tmp_path / "a.tiff"
+    path.write_bytes(
+        b"II*\0" + struct.pack("<LH", 8, len(entries)) + packed + bytes(4) + bytes.fromhex(stored) + bytes(6)
+    )
+    for pixels in (np.asarray(read_picture(path)), Picture.read(path).rgb):
+        assert pixels[0, :, 0].tolist() == pytest.approx([255, 128, 0], abs=1)
+
+
 def test_samples_without_a_defined_brightness_are_refused(tmp_path):
     for values in ([[-1, 5]], [[0, 65536]]):
         with pytest.raises(PictureError, match="16-bit range"):
@@ -107,6 +122,8 @@ def png(width, height, depth, colour, rows, *chunks):
 @pytest.mark.parametrize(
     ("depth", "colour", "samples", "transparent"),
     [
+        (2, 0, [2, 3, 1], [2]),
+        (4, 0, [5, 0, 15], [5]),
         (16, 0, [300, 40000, 301], [300]),
         (16, 2, [[300, 5, 70], [40000, 5, 70], [300, 900, 70]], [300, 5, 70]),
         (16, 2, [[100, 5, 7], [40000, 5, 70], [300, 900, 70]], [100, 5, 7]),
@@ -115,8 +132,8 @@ def png(width, height, depth, colour, rows, *chunks):
     ],
 )
 def test_a_transparent_colour_is_kept_at_any_depth(depth, colour, samples, transparent):
-    size = depth // 8
-    row = b"\0" + b"".join(int(sample).to_bytes(size, "big") for sample in np.ravel(samples))
+    bits = "".join(f"{sample:0{depth}b}" for sample in np.ravel(samples))
+    row = b"\0" + np.packbits([int(bit) for bit in bits]).tobytes()
     colour_key = b"".join(sample.to_bytes(2, "big") for sample in transparent)
     data = png(3, 1, depth, colour, row, png_chunk(b"tRNS", colour_key))
     picture = Picture.read(data)

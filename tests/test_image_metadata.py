@@ -2,6 +2,8 @@
 
 import io
 import struct
+import time
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -281,6 +283,34 @@ def test_broken_exif_of_other_formats(source):
     assert broken != sound
     picture = Picture.read(broken)
     assert picture.size == (24, 16) and picture.metadata.exif is None
+
+
+def test_a_directory_of_nothing_but_orientations_is_read_at_once():
+    exif = directory(*[(274, 3, 1, 6)] * 30_000, (271, 2, 4, b"mine"), data=bytes(2**22))
+    image = STRIPES.copy()
+    image.info["exif"] = exif
+    began = time.process_time()
+    kept = Picture.from_image(image).metadata.exif
+    assert time.process_time() - began < 5  # each entry once more over all bytes took minutes
+    parsed = Image.Exif()
+    parsed.load(kept)
+    assert dict(parsed) == {271: "mine"} and len(kept) == len(exif)
+
+
+@pytest.mark.parametrize("group", [None, 34665, 34853])
+@pytest.mark.parametrize("head", [b"II*\0", b"II\0*"])
+def test_values_that_overlap_do_not_fill_the_memory(group, head):
+    size, count = 2**22, 40
+    overlapping = directory(*[(0x9000 + number, 7, size, 100) for number in range(count)])
+    exif = overlapping if group is None else directory((group, 4, 1, 26)) + overlapping[14:]
+    image = STRIPES.copy()
+    image.info["exif"] = exif[:6] + head + exif[10:] + bytes(size)
+    tracemalloc.start()
+    picture = Picture.from_image(image)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 8 * size
+    assert picture.metadata.exif is None and picture.left_out == ("its EXIF is damaged and is left out",)
 
 
 def test_what_a_format_cannot_hold_is_left_out_and_said():

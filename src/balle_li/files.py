@@ -127,7 +127,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BalleLiError(f"{path} does not exist") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter of brackets in brackets in brackets
         raise BalleLiError(f"{path} is not valid JSON ({error}); delete it and run its stage again") from None
 
 

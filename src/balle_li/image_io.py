@@ -46,6 +46,7 @@ _EIGHT_BIT_MODES = frozenset({"L", "LA", "RGB", "RGBA"})
 _OTHER_COLOUR_SPACES = frozenset({"CMYK", "YCbCr", "LAB", "HSV"})
 _TRANSPOSES = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270}
 _BAND_PIXELS = 2**22
+_BLACK_WHITE = "balle_li_black_white"  # a key of `info`
 _heif_lock = threading.Lock()
 
 # Pillow refuses PNG files whose ICC profile or text is longer than 1 MiB; those of other formats may be.
@@ -302,12 +303,22 @@ def _avif_without_exif(source: PathLike | bytes) -> Image.Image:
 
 
 def _load(image: Image.Image) -> None:
-    """Decode. A transparent colour of sixteen bits becomes that of the eight bits that Pillow reads."""
-    deep = image.format == "PNG" and any("16" in str(tile[-1]) for tile in getattr(image, "tile", ()))
+    """Decode. A transparent colour of another depth becomes that of the eight bits that Pillow reads.
+
+    Deep grey samples of TIFF stay as they are stored: `info` says which are black and white.
+    """
+    if image.format == "TIFF" and image.mode[0] in "IF":
+        tags = getattr(image, "tag_v2", {})
+        most = 1 if image.mode == "F" else 4095 if tags.get(258) == (12,) else 65535  # BitsPerSample
+        image.info[_BLACK_WHITE] = (most, 0) if tags.get(262) == 0 else (0, most)  # PhotometricInterpretation
+    raw = {str(tile[-1]) for tile in getattr(image, "tile", ())} if image.format == "PNG" else set()
     image.load()
     colour = image.info.get("transparency")
-    if image.mode == "RGB" and isinstance(colour, tuple) and (deep or max(colour) > 255):
+    if image.mode == "RGB" and isinstance(colour, tuple) and ("RGB;16B" in raw or max(colour) > 255):
         image.info["transparency"] = tuple(sample >> 8 for sample in colour)
+    for name, most in (("L;2", 3), ("L;4", 15)):
+        if name in raw and isinstance(colour, int):
+            image.info["transparency"] = (colour & most) * (255 // most)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -370,14 +381,16 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 def _from_deep(image: Image.Image, transparent: int | None) -> Image.Image:
     """Grey samples of 0 to 65535, or of floating-point 0 to 1, to 0 to 255; Pillow's own conversion clips them at 255."""
     samples = np.asarray(image)
+    black, white = image.info.get(_BLACK_WHITE, (0, 65535))
     low, high = samples.min(), samples.max()
     if samples.dtype.kind == "f":
         if not (low >= 0 and high <= 1):  # nor where one is no number
             raise PictureError("floating-point samples outside [0, 1] have no defined brightness; convert it to 8 bits")
-        return Image.fromarray(np.rint(samples * 255).astype(np.uint8))
+        return Image.fromarray(np.rint(np.abs(samples - black) * 255).astype(np.uint8))
     if low < 0 or high > 65535:
         raise PictureError(f"samples of {low} to {high} are outside the 16-bit range; convert it to 8 bits")
-    grey = Image.fromarray(((samples.astype(np.int64) + 128) // 257).astype(np.uint8))
+    most = max(black, white)
+    grey = Image.fromarray(((255 * np.abs(samples.astype(np.int64) - black) + most // 2) // most).astype(np.uint8))
     if transparent is not None:
         grey.putalpha(Image.fromarray(np.where(samples == transparent, 0, 255).astype(np.uint8)))
     return grey

@@ -9,6 +9,7 @@ import math
 import re
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,29 @@ MAX_BYTES = 2**24
 
 _PREFIX = b"Exif\0\0"
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
-_BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
+_BYTE_ORDERS = {
+    b"II*\0": "<",
+    b"MM\0*": ">",
+    b"II\0*": "<",
+    b"MM*\0": ">",
+}  # the last two are wrong, but Pillow reads them
 _WHOLE_NUMBERS = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l"}  # TIFF's types BYTE, SHORT, LONG, and with a sign
+_TYPE_BYTES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+}  # as Pillow reads them
 _ENTRY_BYTES = 12
 _GROUPS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation\s*(?:=\s*["']|>)\s*)([0-9])""")
@@ -210,14 +232,22 @@ def _orientation_entry(exif: bytes) -> tuple[str, int, int] | None:
         return None
     try:
         first = start + struct.unpack_from(f"{order}L", exif, start + 4)[0]
-        (count,) = struct.unpack_from(f"{order}H", exif, first)
-        for entry in range(first + 2, first + 2 + _ENTRY_BYTES * count, _ENTRY_BYTES):
-            tag, *_ = struct.unpack_from(f"{order}HHLL", exif, entry)
-            if tag == ExifTags.Base.Orientation:
-                return order, first, entry
-    except struct.error:  # the directory is cut short
-        pass
+    except struct.error:
+        return None
+    for number, (tag, *_) in enumerate(_entries(exif, order, first)):
+        if tag == ExifTags.Base.Orientation:
+            return order, first, first + 2 + _ENTRY_BYTES * number
     return None
+
+
+def _entries(exif: bytes, order: str, first: int) -> list[tuple[int, int, int, int]]:
+    """Tag, type, count and value or its place, of the entries of the directory at `first`; none that is cut off."""
+    try:
+        (count,) = struct.unpack_from(f"{order}H", exif, first)
+    except struct.error:
+        return []
+    whole = min(count, (len(exif) - first - 2) // _ENTRY_BYTES)
+    return list(struct.iter_unpack(f"{order}HHLL", exif[first + 2 : first + 2 + _ENTRY_BYTES * whole]))
 
 
 def _exif_orientation(exif: bytes) -> int | None:
@@ -232,14 +262,18 @@ def _exif_orientation(exif: bytes) -> int | None:
 
 def _without_orientation(exif: bytes) -> bytes:
     """The directory closes the gap; whatever lies behind it stays in its place, where offsets point to."""
-    while found := _orientation_entry(exif):
-        order, first, entry = found
-        (count,) = struct.unpack_from(f"{order}H", exif, first)
-        end = first + 2 + _ENTRY_BYTES * count + 4  # with the offset of the next directory
-        fewer = struct.pack(f"{order}H", count - 1)
-        kept = exif[first + 2 : entry] + exif[entry + _ENTRY_BYTES : end]
-        exif = exif[:first] + fewer + kept + bytes(_ENTRY_BYTES) + exif[end:]
-    return exif
+    found = _orientation_entry(exif)
+    if found is None:
+        return exif
+    order, first, _ = found
+    (count,) = struct.unpack_from(f"{order}H", exif, first)
+    end = first + 2 + _ENTRY_BYTES * count
+    entries = [exif[at : at + _ENTRY_BYTES] for at in range(first + 2, end, _ENTRY_BYTES)]
+    tag = struct.pack(f"{order}H", ExifTags.Base.Orientation)
+    kept = [entry for entry in entries if not entry.startswith(tag)]
+    removed = count - len(kept)
+    fewer, following = struct.pack(f"{order}H", len(kept)), exif[end : end + 4]
+    return b"".join((exif[:first], fewer, *kept, following, bytes(_ENTRY_BYTES * removed), exif[end + 4 :]))
 
 
 def _clean_exif(raw: bytes | None) -> tuple[bytes | None, bool]:
@@ -250,15 +284,36 @@ def _clean_exif(raw: bytes | None) -> tuple[bytes | None, bool]:
     if raw is None or not raw[len(_PREFIX) :].strip(b"\0"):
         return None, False
     raw = _without_orientation(raw)
-    parsed = Image.Exif()
     try:
-        parsed.load(raw)
+        parsed = _parsed(raw)
         tags, lost = _sound_tags(parsed, lambda tag, value: True)
         if not lost:
             return (raw, False) if tags else (None, False)
     except Exception:  # Pillow stumbles over damaged EXIF in a dozen ways
         tags, lost = {}, True
     return _exif_of_tags(tags, lost)
+
+
+def _parsed(exif: bytes) -> Image.Exif:
+    """EXIF as Pillow reads it, which copies each value. Raises ValueError: they overlap, and together exceed the EXIF by far."""
+    parsed = Image.Exif()
+    start = len(_PREFIX)
+    order = _BYTE_ORDERS.get(exif[start : start + 4], "<")
+
+    def copied(place: int) -> int:
+        """Bytes of the values of the directory there; a value that is cut off ends Pillow's reading."""
+        values = ((count * _TYPE_BYTES.get(kind, 0), at) for _, kind, count, at in _entries(exif, order, start + place))
+        return sum(size for size, at in values if size > 4 and start + at + size <= len(exif))
+
+    whole = copied(struct.unpack_from(f"{order}L", exif, start + 4)[0])
+    if whole <= len(exif):
+        parsed.load(exif)
+        for group in _GROUPS:
+            with suppress(Exception):  # it is missing or leads nowhere, which `_sound_tags` sees
+                whole += copied(parsed[group])
+    if whole > len(exif):
+        raise ValueError("values overlap")
+    return parsed
 
 
 def _exif_of_tags(tags: Mapping[int, Any], lost: bool) -> tuple[bytes | None, bool]:

@@ -87,6 +87,10 @@ def edited(folder, edit):
         (lambda d: d["model"].update(name="balle-li"), "the weight"),
         (lambda d: d.pop("trained_for") and None, "must say trained_for with lmbda and ms_ssim_weight"),
         (lambda d: d["trained_for"].pop("ms_ssim_weight") or d, "must say trained_for"),
+        (lambda d: d["trained_for"].update(lmbda=None), "trained_for.lmbda must be a finite number, not None"),
+        (lambda d: d["trained_for"].update(ms_ssim_weight="x"), "trained_for.ms_ssim_weight must be a finite number"),
+        (lambda d: d["trained_for"].update(lmbda=float("inf")), "trained_for.lmbda must be a finite number, not inf"),
+        (lambda d: d["trained_for"].update(lmbda=10**400), "trained_for.lmbda must be a finite number"),
     ],
 )
 def test_descriptions_that_do_not_fit_are_refused(tmp_path, edit, words):
@@ -141,6 +145,8 @@ def dropped(name):
         (scaled("tables.y.median", float("nan")), "tables.y.median holds a number that is not finite"),
         (lambda t: t["tables.y.frequencies"].add_(1), "sum to 2^16"),
         (cut("tables.y.offset"), "tables.y"),
+        (lambda t: t.update({"tables.y.frequencies": t["tables.y.frequencies"].bfloat16()}), "must be int32"),
+        (lambda t: t.update({key: value[:0].clone() for key, value in t.items() if "tables.y" in key}), "tables.y"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(tmp_path, edit, words):

@@ -169,6 +169,10 @@ def test_bits_are_minus_log2_of_the_probability():
         ({"frequencies": np.array([[2, 2]], np.int64)}, "int32"),
         ({"length": np.array([3], np.int32)}, "length"),
         ({"offset": np.array([2**20], np.int32)}, "within"),
+        (
+            dict.fromkeys(("offset", "length"), np.empty(0, np.int32)) | {"frequencies": np.empty((0, 2), np.int32)},
+            "no row",
+        ),
     ],
 )
 def test_tables_that_do_not_add_up_are_refused(change, words):
@@ -193,7 +197,7 @@ def test_tensors_come_back_as_tables():
     with pytest.raises(BalleLiError, match=r"tables\.z\.frequencies is missing"):
         Tables.of("z", tensors)
     with pytest.raises(BalleLiError, match="int32"):
-        Tables.of("y", tensors | {"y.length": torch.tensor([3.0, 2.0])})
+        Tables.of("y", tensors | {"y.length": torch.tensor([3.0, 2.0], dtype=torch.bfloat16)})
 
 
 def test_symmetric_tables_reach_as_far_to_either_side():

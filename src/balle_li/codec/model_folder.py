@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -135,6 +136,10 @@ class ModelFolder:
         trained_for = self.description.get("trained_for")
         if not isinstance(trained_for, dict) or not {"lmbda", "ms_ssim_weight"} <= trained_for.keys():
             raise BalleLiError(f"{DESCRIPTION_FILE} must say trained_for with lmbda and ms_ssim_weight")
+        for name in ("lmbda", "ms_ssim_weight"):
+            value = trained_for[name]
+            if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
+                raise BalleLiError(f"{DESCRIPTION_FILE}: trained_for.{name} must be a finite number, not {value!r}")
         for name, tensor in self.model.state_dict().items():
             if not bool(tensor.isfinite().all()):
                 raise BalleLiError(f"{name} holds a number that is not finite; the training diverged")

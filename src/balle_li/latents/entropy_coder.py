@@ -34,6 +34,7 @@ _INITIAL_STATE = 2**31
 _LEAST_FRACTION = 0.99
 
 _MAX_VARINT_BYTES = 5
+_NOT_INT32 = "{}: frequencies, offset and length must be int32"
 _WRONG_LENGTH = "the list of escape values has the wrong length; the stream is damaged"
 
 Groups = Sequence[NDArray[np.integer]] | NDArray[np.integer]
@@ -86,6 +87,8 @@ class Tables:
         missing = [name for name in names if name not in tables]
         if missing:
             raise BalleLiError(f"tables.{missing[0]} is missing")
+        if any(tables[name].dtype != torch.int32 for name in names):  # numpy has not all of torch's types
+            raise BalleLiError(_NOT_INT32.format(f"tables.{latent}"))
         frequencies, offset, length = (tables[name].numpy(force=True) for name in names)
         return cls.from_arrays(frequencies, offset, length, PRECISION, f"tables.{latent}")
 
@@ -95,9 +98,11 @@ class Tables:
     ) -> "Tables":
         """Check and wrap the arrays. Raises BalleLiError naming `where`."""
         if any(array.dtype != np.int32 for array in (frequencies, offset, length)):
-            raise BalleLiError(f"{where}: frequencies, offset and length must be int32")
+            raise BalleLiError(_NOT_INT32.format(where))
         if frequencies.ndim != 2 or offset.shape != frequencies.shape[:1] or length.shape != frequencies.shape[:1]:
             raise BalleLiError(f"{where}: frequencies must be (rows, L), offset and length (rows,)")
+        if not len(length):
+            raise BalleLiError(f"{where} has no row")
         if not 1 <= precision <= MAX_PRECISION:
             raise BalleLiError(f"{where}: precision must be 1 to {MAX_PRECISION}, not {precision}")
         if (length < 2).any() or (length > frequencies.shape[1]).any():

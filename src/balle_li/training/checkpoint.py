@@ -1,5 +1,6 @@
 """What an interrupted training leaves, and how it stops: its lock, its last state, its best weights, Ctrl-C and SIGTERM."""
 
+import inspect
 import json
 import os
 import signal
@@ -19,7 +20,9 @@ from filelock import FileLock, Timeout
 from balle_li.codec.model_folder import TENSORS_FILE, load_state, read_tensors, write_tensors
 from balle_li.compute import rank
 from balle_li.errors import BalleLiError, TrainingError
+from balle_li.files import atomic_path
 from balle_li.models.base import CompressionModel
+from balle_li.registry import MODELS
 
 LAST = "last.ckpt"  # in a work folder: the whole state of a training
 BEST = "best"  # in a work folder: a folder with the best weights so far, which `init_from` takes
@@ -58,7 +61,7 @@ def load_weights(model: CompressionModel, path: Path) -> dict[str, str]:
     if "model" not in facts:
         raise TrainingError(f"{path} holds no training weights; name a model folder or its {TENSORS_FILE}")
     found, own = json.loads(facts["model"]), {"name": model.name, **model.arguments}
-    if found != own:
+    if _filled(model.name, found) != _filled(model.name, own):
         raise TrainingError(f"{path} holds {_said(found)}, not {_said(own)}; set the section model to match")
     try:
         load_state(model, tensors)
@@ -68,18 +71,34 @@ def load_weights(model: CompressionModel, path: Path) -> dict[str, str]:
 
 
 def save_state(work: Path, state: dict[str, Any]) -> None:
-    """Write the whole state of a training, atomically. `state["fingerprint"]` says which training it is."""
-    part = work / f".{LAST}.part"
-    torch.save(state, part)
-    os.replace(part, work / LAST)
+    """Write the whole state of a training, atomically. `state["fingerprint"]` says which training it is.
+
+    Raises BalleLiError when the disk is full.
+    """
+    with atomic_path(work / LAST) as part, open(part, "wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None  # torch's own says only where in the file it stood
+            raise
+        file.flush()
+        os.fsync(file.fileno())  # or a power cut may leave an empty file in the place of the last good one
 
 
 def saved_state(work: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The state that `save_state` wrote; None where there is none, or it is another training's."""
-    if not (work / LAST).exists():
+    """The state that `save_state` wrote; None where there is none, or it is another training's.
+
+    Raises TrainingError: the file is damaged.
+    """
+    path = work / LAST
+    if not path.exists():
         return None
-    state: dict[str, Any] = torch.load(work / LAST, map_location="cpu", weights_only=True)
-    return state if state["fingerprint"] == fingerprint else None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state if state["fingerprint"] == fingerprint else None
+    except Exception as error:  # torch meets damaged files with a dozen kinds
+        raise TrainingError(f"{path} is damaged or cannot be read; delete it to start the training again") from error
 
 
 @contextmanager
@@ -148,6 +167,12 @@ class Interruption:
             raise KeyboardInterrupt
         self._stop_requested = True
         sys.stderr.write("\nStopping after this step; the training is saved and resumes from there next time.\n")
+
+
+def _filled(name: str, model: dict[str, object]) -> dict[str, object]:
+    """What a file says of a model, with the hyperparameters of `name` that it leaves at their defaults."""
+    takes = inspect.signature(MODELS.get(name)).parameters.values()
+    return {taken.name: taken.default for taken in takes if taken.default is not taken.empty} | model
 
 
 def _said(model: dict[str, object]) -> str:

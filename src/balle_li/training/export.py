@@ -36,12 +36,14 @@ def export(task: Task, weights: Path, history: Mapping[str, Any], folder: Path) 
     """Fill `folder` with model.safetensors, model.json and training.json. model.json comes last: a folder that has one is whole.
 
     weights: a file of training weights, whose facts name their `step`. history: `History.state()`. Where no step was better
-    than the model folder that training started from, the model stays that one, tables and all: it decodes its streams.
+    than the model folder that training started from, the model stays that one, tables and all: it decodes its streams, and it
+    is trained for what it was before.
     """
     model = task.new_model()
     best_step = int(load_weights(model, weights)["step"])
     validation = next((record for record in history["validations"] if record["step"] == best_step), None)
-    summary = {"steps": 0 if model.trained_for else task.config.steps, "best_step": best_step, "validation": validation}
+    steps = max((record["step"] for record in (*history["training"], *history["validations"])), default=0)
+    summary = {"steps": steps, "best_step": best_step, "validation": validation}
     accelerator = choose_device(task.config.device)
     machine = {"device": device_name(accelerator), "precision": choose_precision(task.config.precision, accelerator)}
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,7 @@ def export(task: Task, weights: Path, history: Mapping[str, Any], folder: Path) 
     else:
         logger.info("no step was better on the validation patches than %s: the model stays that one", start)
         kept = ModelFolder.load(start)
-        finished = ModelFolder.of(kept.model, kept.tables, trained_for, summary)
+        finished = ModelFolder.of(kept.model, kept.tables, kept.trained_for, summary)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as name:
         part = Path(name)
         finished.save(part)

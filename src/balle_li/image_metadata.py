@@ -21,29 +21,11 @@ MAX_BYTES = 2**24
 
 _PREFIX = b"Exif\0\0"
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
-_BYTE_ORDERS = {
-    b"II*\0": "<",
-    b"MM\0*": ">",
-    b"II\0*": "<",
-    b"MM*\0": ">",
-}  # the last two are wrong, but Pillow reads them
+# The last two are wrong, but Pillow reads them.
+_BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">", b"II\0*": "<", b"MM*\0": ">"}
 _WHOLE_NUMBERS = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l"}  # TIFF's types BYTE, SHORT, LONG, and with a sign
-_TYPE_BYTES = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-}  # as Pillow reads them
+# Bytes of a value by TIFF's types, 0 to 16, as Pillow reads them.
+_TYPE_BYTES = dict(enumerate((0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8)))
 _ENTRY_BYTES = 12
 _GROUPS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation\s*(?:=\s*["']|>)\s*)([0-9])""")

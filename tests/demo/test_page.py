@@ -153,7 +153,8 @@ def test_another_codec_takes_the_place_beside(page):
     open_picture(page)
     change(page, lambda: page.click("#codec label:has-text('WebP')"))
     assert page.inner_text("#table tbody tr:nth-child(2) th").startswith("WebP, quality")
-    assert page.query_selector_all(".stage .name")[2].inner_text().startswith("WebP")
+    # The stage follows the table when the picture has come.
+    page.wait_for_function("document.querySelectorAll('.stage .name')[2].innerText.startsWith('WebP')")
 
 
 def test_what_cannot_be_opened_is_one_line_and_the_page_lives_on(page):

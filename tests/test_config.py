@@ -63,6 +63,7 @@ def test_a_class_whose_name_is_a_number():
         ("seed", 10**400, f"seed is {10**400}, must be below 9.22337e+18"),
         ("lmbda", 0, "lmbda is 0, must be above 0"),
         ("class_weights", {"Dog": -1}, "class_weights.Dog is -1, must be at least 0"),
+        ("class_weights", {"Dog": 1e39}, "class_weights.Dog is 1e+39, must be at most 1e+06"),
         ("dataset.source", "directory", "dataset.directory.paths is empty: name the folders that hold your pictures"),
         ("dataset.open_images.splits", "train", "dataset.open_images.splits must be a list, not 'train'"),
         ("dataset.open_images.splits", [], "dataset.open_images.splits names no split: give train, validation or test"),

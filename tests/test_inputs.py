@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from labelled_folders import YOLO_ROW, coco, open_images_tree, picture, text, voc
 from small_project import ROOT
 
 from balle_li.files import read_json
-from balle_li.inputs import contents, main
+from balle_li.inputs import contents, labels_elsewhere, main
 
 
 @pytest.fixture
@@ -64,6 +65,43 @@ def test_a_changed_file_in_a_linked_folder_is_noticed(project):
     os.utime(elsewhere / "two.jpg", ns=(1, 1))
     changed = [name for name, was in files_of(before).items() if files_of(contents(project / "photos"))[name] != was]
     assert len(before) == 4 and changed == ["link/two.jpg", "three.jpg"]
+
+
+@pytest.mark.parametrize("kind", ["auto", "coco"])
+def test_changed_labels_beside_the_folder_are_noticed(project, kind):
+    parameters = yaml.safe_load((project / "params.yaml").read_text())
+    parameters["dataset"]["directory"]["labels"] = kind
+    (project / "params.yaml").write_text(yaml.safe_dump(parameters))
+    before = recorded()[0]
+    labels = text(project / "annotations/instances.json", coco(["below/one.jpg"]))
+    added = recorded()[0]
+    text(project / "annotations/notes.txt", "no labels")
+    assert before != added and recorded()[0] == added
+    os.utime(labels, ns=(1, 1))
+    assert recorded()[0] != added
+    assert [name for name in files_of(added["photos"]) if ".." in name] == ["../annotations/instances.json"]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "files"),
+    [
+        ("set/images/train", {"set/labels/train/one.txt": YOLO_ROW, "set/classes.txt": "Dog\nCat\n"}),
+        ("set/JPEGImages", {"set/Annotations/one.xml": voc("one.jpg")}),
+    ],
+)
+def test_every_format_says_what_it_reads(tmp_path, pictures, files):
+    picture(tmp_path / pictures / "one.jpg")
+    for name, content in files.items():
+        text(tmp_path / name, content)
+    found = files_of(labels_elsewhere(tmp_path / pictures, "auto"))
+    assert {os.path.normpath(Path(pictures) / name) for name in found} == set(files)
+    assert labels_elsewhere(tmp_path / pictures, "none") == labels_elsewhere(tmp_path / "nowhere", "auto") == []
+
+
+def test_open_images_says_what_it_reads(tmp_path):
+    open_images_tree(tmp_path, "0000000000000001", "")
+    found = files_of(labels_elsewhere(tmp_path / "data", "auto"))
+    assert set(found) == {"../labels/detections.csv", "../metadata/classes.csv", "../metadata/image_ids.csv"}
 
 
 def files_of(found: list[list[object]]) -> dict[str, list[object]]:

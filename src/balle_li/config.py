@@ -283,7 +283,7 @@ class Parameters:
 
     seed: Annotated[Int, Field(ge=0, lt=2**63)]
     lmbda: Positive  # J = lmbda * 255^2 * MSE + bpp
-    class_weights: dict[Name, NotNegative]  # how much a box of a class counts
+    class_weights: dict[Name, Annotated[Float, Field(ge=0, le=1e6)]]  # how much a box of a class counts
     dataset: DatasetConfig
     curate: CurationConfig
     patches: PatchConfig

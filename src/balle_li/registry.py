@@ -29,10 +29,12 @@ _SCALARS: Mapping[str, type] = {"int": int, "float": float, "bool": bool, "str":
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter that a thing takes from params.yaml. type: one of int, float, bool and str; None where any value will do."""
+    """A parameter that a thing takes from params.yaml. type: one of int, float, bool and str; None where any value will do.
+    default: where it is not required."""
 
     type: type | None
     required: bool
+    default: Any = None
 
 
 class Registry:
@@ -86,12 +88,20 @@ class Registry:
             raise ConfigError(f"the entry point of {self.kind} {name!r} must name a class or function, not {thing!r}")
         return thing
 
+    def parameters(self, name: str) -> dict[str, Parameter]:
+        """What a thing takes; one of the package's own is read, not imported. Raises ConfigError as `get` does."""
+        return self.own[name].parameters if self.is_own(name) else _parameters(self.get(name))
+
+    def defaults(self, name: str) -> dict[str, Any]:
+        """What a thing takes where its section of params.yaml is silent. Raises ConfigError as `get` does."""
+        return {key: taken.default for key, taken in self.parameters(name).items() if not taken.required}
+
     def arguments(self, name: str, values: Mapping[str, Any], where: str) -> dict[str, Any]:
         """`values` as keyword arguments of the thing, of the right types; `where` is their section in params.yaml.
 
-        One of the package's own is read, not imported. Raises ConfigError: a value is unknown, missing or of a wrong type.
+        Raises ConfigError: a value is unknown, missing or of a wrong type.
         """
-        known = self.own[name].parameters if self.is_own(name) else _parameters(self.get(name))
+        known = self.parameters(name)
         for key in values:
             if key not in known:
                 takes = f"takes {', '.join(known)}" if known else "takes no parameters"
@@ -144,10 +154,13 @@ class Own:
             )
             first = 1
         arguments = written.args.args[first:]
-        required = len(arguments) - len(written.args.defaults)
+        defaults = written.args.defaults
+        required = len(arguments) - len(defaults)
         return {
             argument.arg: Parameter(
-                _SCALARS.get(ast.unparse(argument.annotation) if argument.annotation else ""), number < required
+                _SCALARS.get(ast.unparse(argument.annotation) if argument.annotation else ""),
+                number < required,
+                None if number < required else ast.literal_eval(defaults[number - required]),
             )
             for number, argument in enumerate(arguments)
         }
@@ -158,7 +171,9 @@ def _parameters(thing: Callable[..., Any]) -> dict[str, Parameter]:
     hints = get_type_hints(thing.__init__ if isinstance(thing, type) else thing)  # type: ignore[misc]
     return {
         name: Parameter(
-            hints[name] if hints.get(name) in _SCALARS.values() else None, parameter.default is inspect.Parameter.empty
+            hints[name] if hints.get(name) in _SCALARS.values() else None,
+            parameter.default is inspect.Parameter.empty,
+            parameter.default,
         )
         for name, parameter in inspect.signature(thing).parameters.items()
     }

@@ -53,7 +53,12 @@ def test_smaller_and_coarser_copies_are_dropped(tmp_path: Path) -> None:
     pictures = inspected(tmp_path, small=original.resize((160, 120)), original=original, other=scene(1))
     pictures["coarse"] = inspect_picture(tmp_path / "coarse.jpg", 0.0)
     # Of the two with most pixels the smaller id stays.
-    assert near_duplicates(pictures, bits=4) == {"original": "coarse", "small": "coarse"}
+    assert near_duplicates(pictures, {}, bits=4) == {"original": "coarse", "small": "coarse"}
+
+
+def test_of_copies_of_one_size_the_labelled_one_stays(tmp_path: Path) -> None:
+    pictures = inspected(tmp_path, a=scene(0), b=scene(0), small=scene(0).resize((64, 64)))
+    assert near_duplicates(pictures, {"b": 2, "small": 5}, bits=4) == {"a": "b", "small": "b"}
 
 
 def test_a_turned_copy_is_compared_upright(tmp_path: Path) -> None:
@@ -62,18 +67,18 @@ def test_a_turned_copy_is_compared_upright(tmp_path: Path) -> None:
     original.transpose(Image.Transpose.ROTATE_270).save(tmp_path / "b.png")
     pictures = {"a": inspect_picture(tmp_path / "a.png", 0.0), "b": inspect_picture(tmp_path / "b.png", 90.0)}
     assert (pictures["b"].width, pictures["b"].height) == original.size
-    assert near_duplicates(pictures, bits=4) == {"b": "a"}
+    assert near_duplicates(pictures, {}, bits=4) == {"b": "a"}
 
 
 def test_flat_pictures_of_different_colours_are_different(tmp_path: Path) -> None:
     colours = {"red": (200, 30, 30), "blue": (30, 30, 200), "reddish": (201, 30, 30)}
     pictures = inspected(tmp_path, **{name: Image.new("RGB", (64, 64), colour) for name, colour in colours.items()})
-    assert near_duplicates(pictures, bits=4) == {"reddish": "red"}
+    assert near_duplicates(pictures, {}, bits=4) == {"reddish": "red"}
 
 
 def test_different_scenes_are_left_alone(tmp_path: Path) -> None:
     pictures = inspected(tmp_path, **{f"scene{seed}": scene(seed) for seed in range(30)})
-    assert near_duplicates(pictures, bits=4) == {}
+    assert near_duplicates(pictures, {}, bits=4) == {}
 
 
 @pytest.mark.parametrize("bits", [0, 1, 4, 10])
@@ -91,11 +96,11 @@ def test_the_bands_miss_no_pair(bits: int) -> None:
         if all((value ^ pictures[other].perceptual_hash).bit_count() > bits for other in kept):
             kept.append(image_id)
 
-    assert sorted(set(pictures) - set(near_duplicates(pictures, bits))) == kept
+    assert sorted(set(pictures) - set(near_duplicates(pictures, {}, bits))) == kept
 
 
 def test_a_negative_number_of_bits_turns_the_search_off() -> None:
-    assert near_duplicates({"a": made_up(7), "b": made_up(7)}, bits=-1) == {}
+    assert near_duplicates({"a": made_up(7), "b": made_up(7)}, {}, bits=-1) == {}
 
 
 @pytest.mark.parametrize("quality", [2, 10, 49, 50, 51, 75, 90, 100])

@@ -30,5 +30,7 @@ def test_released_weights_where_they_fit_the_model(home):
         model = read_json(released_model(tune) / "model.json")["model"]
         assert locate("released", model, tune) == str(released_model(tune))
         assert (released_model(tune) / "model.safetensors").is_file()
+        assert locate("released", model | {"levels": 5}, tune) == str(released_model(tune))  # the default
+        assert locate("released", model | {"levels": 4}, tune) is None
         assert locate("released", model | {"name": "balle"}, tune) is None
         assert locate("released", model | {"N": model["N"] + 1}, tune) is None

@@ -47,6 +47,17 @@ def test_a_model_trained_for_something_else_leaves_the_champion(register, model_
     assert [client().get_model_version("codec", version).tags["kind"] for version in "12"] == ["mse", "ms-ssim"]
 
 
+def test_a_card_names_its_version_after_another_was_deleted(register):
+    from balle_li.tracking import registry
+
+    register(0.9)
+    register(0.8)
+    client().delete_model_version("codec", "2")
+    assert register(0.7)["version"] == "3"
+    folder = registry.model_path("models:/codec/3")
+    assert (folder.parent / "MODEL_CARD.md").read_text().startswith("# codec 3\n")
+
+
 def test_a_version_over_a_limit_is_registered_and_gets_no_alias(register):
     entry = register(0.1, encode_ms=200.0)
     assert entry["alias"] is None and entry["champion"] is None

@@ -129,9 +129,10 @@ def apply_rules(pictures: "pd.DataFrame", boxes: "pd.DataFrame", config: Curatio
         drop(
             "no_boxes_of_class", dict.fromkeys(empty, "no box of curate.classes, or none that passes the other filters")
         )
-    twins = exact_duplicates(dict(remaining["inspection"]), Counter(kept["image_id"]))
+    boxes_on = Counter(kept["image_id"])
+    twins = exact_duplicates(dict(remaining["inspection"]), boxes_on)
     drop("exact_duplicate", {image_id: f"the same file as {twin}" for image_id, twin in twins.items()})
-    twins = near_duplicates(dict(remaining["inspection"]), config.near_duplicate_bits)
+    twins = near_duplicates(dict(remaining["inspection"]), boxes_on, config.near_duplicate_bits)
     drop("near_duplicate", {image_id: f"looks like {twin}" for image_id, twin in twins.items()})
     if config.max_per_class:
         drop(

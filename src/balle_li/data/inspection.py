@@ -142,19 +142,19 @@ def exact_duplicates(pictures: Mapping[str, Inspection], boxes: Mapping[str, int
     }
 
 
-def near_duplicates(pictures: Mapping[str, Inspection], bits: int) -> dict[str, str]:
+def near_duplicates(pictures: Mapping[str, Inspection], boxes: Mapping[str, int], bits: int) -> dict[str, str]:
     """For each picture that looks like a better one: the id of that one, which is kept. None if `bits` is negative.
 
     Two pictures look alike when their perceptual hashes differ in at most `bits` of 64 bits and their thumbnails agree;
-    the hash alone says nothing of pictures without structure. The better one has more pixels, or else the smaller id.
-    No two of the remaining pictures look alike.
+    the hash alone says nothing of pictures without structure. The better one has more pixels, or else more boxes, or else
+    the smaller id. No two of the remaining pictures look alike. boxes: their number by id, where there are any.
 
     Hashes that differ in at most `bits` bits are equal in at least one of `bits + 1` bands, so only pictures that share
     a band are compared: for 100,000 pictures and 4 bits a few seconds instead of 5 billion comparisons.
     """
     if bits < 0:
         return {}
-    order = sorted(pictures, key=lambda image_id: (-pictures[image_id].pixels, image_id))
+    order = sorted(pictures, key=lambda image_id: (-pictures[image_id].pixels, -boxes.get(image_id, 0), image_id))
     hashes = [pictures[image_id].perceptual_hash for image_id in order]
     duplicates: dict[str, str] = {}
     kept_by_band: dict[tuple[int, int], list[int]] = defaultdict(list)  # places in `order`

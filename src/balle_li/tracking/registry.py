@@ -24,6 +24,7 @@ REQUIREMENTS = ("torch", "numpy", "pillow", "constriction", "safetensors", "pand
 CURVE_FILE = "rd_curve.json"
 HEADLINE = ("bpp", "psnr", "ms_ssim")
 """The metrics among a version's tags; its card and its run have all of them."""
+_LATEST = "latest_version"  # a registered model's tag: the number that was given last
 
 
 def register(
@@ -42,7 +43,8 @@ def register(
     measured = metrics["model"]
     with database_lock():  # until the version that the card names is there
         info = _log_model(mlflow, name, model_folder, evaluation, card(_next_version(client, name)))
-    version = str(info.registered_model_version)
+        version = str(info.registered_model_version)
+        client.set_registered_model_tag(name, _LATEST, version)
     points = tuple(read_json(evaluation / CURVE_FILE))
     new = Candidate(
         version,
@@ -127,8 +129,13 @@ def model_of_run(run_id: str) -> Path:
 
 
 def _next_version(client: Any, name: str) -> str:
-    """The number that MLflow gives to the next version of a registered model."""
-    return str(1 + max((int(found.version) for found in client.search_model_versions(f"name = '{name}'")), default=0))
+    """The number that MLflow gives to the next version of a registered model.
+
+    MLflow no longer shows a version that was deleted, but never gives its number again.
+    """
+    known = [found.version for found in client.search_model_versions(f"name = '{name}'")]
+    known += [model.tags.get(_LATEST, 0) for model in client.search_registered_models(f"name = '{name}'")]
+    return str(1 + max(map(int, known), default=0))
 
 
 def _megabytes(model_folder: Path) -> float:

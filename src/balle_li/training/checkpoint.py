@@ -1,6 +1,5 @@
 """What an interrupted training leaves, and how it stops: its lock, its last state, its best weights, Ctrl-C and SIGTERM."""
 
-import inspect
 import json
 import os
 import signal
@@ -60,8 +59,12 @@ def load_weights(model: CompressionModel, path: Path) -> dict[str, str]:
         raise TrainingError(f"train.init_from: {error}") from None
     if "model" not in facts:
         raise TrainingError(f"{path} holds no training weights; name a model folder or its {TENSORS_FILE}")
-    found, own = json.loads(facts["model"]), {"name": model.name, **model.arguments}
-    if _filled(model.name, found) != _filled(model.name, own):
+    found, own, defaults = (
+        json.loads(facts["model"]),
+        {"name": model.name, **model.arguments},
+        MODELS.defaults(model.name),
+    )
+    if defaults | found != defaults | own:
         raise TrainingError(f"{path} holds {_said(found)}, not {_said(own)}; set the section model to match")
     try:
         load_state(model, tensors)
@@ -167,12 +170,6 @@ class Interruption:
             raise KeyboardInterrupt
         self._stop_requested = True
         sys.stderr.write("\nStopping after this step; the training is saved and resumes from there next time.\n")
-
-
-def _filled(name: str, model: dict[str, object]) -> dict[str, object]:
-    """What a file says of a model, with the hyperparameters of `name` that it leaves at their defaults."""
-    takes = inspect.signature(MODELS.get(name)).parameters.values()
-    return {taken.name: taken.default for taken in takes if taken.default is not taken.empty} | model
 
 
 def _said(model: dict[str, object]) -> str:

@@ -1,8 +1,8 @@
 """Labels beside pictures, in the layouts people have them in; what every format has in common.
 
-Each format's module offers `EXPECTED` (what it looks for, in words), `find` (the label files of a folder, or None) and
-`read` (the boxes of each picture). Layouts found in the wild differ from their descriptions in many small ways: an
-unusable label costs itself alone, and is counted.
+Each format's module offers `EXPECTED` (what it looks for, in words), `find` (what it found for a folder, its `files` among
+it, or None) and `read` (the boxes of each picture). Layouts found in the wild differ from their descriptions in many small
+ways: an unusable label costs itself alone, and is counted.
 """
 
 import codecs

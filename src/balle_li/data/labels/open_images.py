@@ -27,6 +27,11 @@ class Found:
     facts: list[Path]
     complete: bool  # the label files lie in the folder itself
 
+    @property
+    def files(self) -> list[Path]:
+        """All that is read."""
+        return [*self.boxes, *self.classes, *self.facts]
+
 
 def find(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -> Found | None:
     """Open Images' label files under `root`, or in metadata/ and labels/ up to three folders above."""

@@ -27,8 +27,9 @@ Row = list[float]
 
 @dataclasses.dataclass(frozen=True)
 class Names:
-    """Class names by number, and the number of key points and of values for each, where poses are labelled."""
+    """Class names by number, the file that lists them, and how many key points with how many values poses have, if any."""
 
+    file: Path
     classes: dict[int, str]
     kpt_shape: tuple[int, int] | None = None
 
@@ -39,6 +40,11 @@ class Found:
     without_picture: list[Path]
     names: dict[Path, Names]  # by the folder that their list lies in; of several data sets each has its own
     complete: bool  # the lists of names lie in the folder itself
+
+    @property
+    def files(self) -> list[Path]:
+        """All that is read, lists of class names among it."""
+        return [*self.labels.values(), *(names.file for names in self.names.values())]
 
 
 def find(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -> Found | None:
@@ -136,16 +142,16 @@ def _names(paths: Iterable[Path]) -> dict[Path, Names]:
     for path in filter(_may_name_classes, paths):
         if _is_name_list(path):
             lines = (line.strip() for line in read_text(path).splitlines())
-            names = Names(dict(enumerate(line for line in lines if line)))
+            names = Names(path, dict(enumerate(line for line in lines if line)))
         else:
             try:
                 document = yaml.safe_load(read_text(path))
             except (yaml.YAMLError, ValueError):  # the second: a date that is none
                 continue
-            names = Names((_listed(document.get("names")) if isinstance(document, dict) else None) or {})
+            names = Names(path, (_listed(document.get("names")) if isinstance(document, dict) else None) or {})
             match document.get("kpt_shape") if names.classes else None:
                 case [int(points), int(values)]:
-                    names = Names(names.classes, (points, values))
+                    names = Names(path, names.classes, (points, values))
         if names.classes:  # an empty list hides no other
             found.setdefault(path.parent, names)
     return found

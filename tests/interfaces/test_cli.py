@@ -224,6 +224,7 @@ def test_what_makes_no_sense_exits_with_2(folder, run, arguments):
     [
         (("compress", ""), "one of the paths is empty"),
         (("decompress", ""), "one of the paths is empty"),
+        (("info", ""), "one of the paths is empty"),
         (("compress", "photos/a.png", ""), "one of the paths is empty"),
         (("compress", "photos/a.png", "-o", ""), "one of the paths is empty"),
         (("compress", "-", "new/"), "standard input goes to one file"),

@@ -116,6 +116,12 @@ def _quality(r: bytes) -> float | str:
     return round(r_to_quality(int.from_bytes(r, "little", signed=True) / STEPS), 1)
 
 
+def refuse_empty(paths: Sequence[str]) -> None:
+    """Raise typer.BadParameter if one of the paths is empty, as an unset variable of the shell is."""
+    if "" in paths:
+        raise typer.BadParameter("one of the paths is empty; name a file or a folder, `.` for the current one")
+
+
 def plan(
     paths: Sequence[str],
     suffix: str,
@@ -127,8 +133,7 @@ def plan(
     suffix: of what is written; files_in: the files to take from a folder, and those to skip; is_destination: whether a file
     may be written under a name with that suffix. Raises typer.BadParameter.
     """
-    if "" in paths:
-        raise typer.BadParameter("one of the paths is empty; name a file or a folder, `.` for the current one")
+    refuse_empty(paths)
     *sources, destination = paths if len(paths) > 1 else [*paths, ""]
     several = len(sources) > 1 or os.path.isdir(sources[0])
     if sources[0] == STANDARD and destination in ("", STANDARD):

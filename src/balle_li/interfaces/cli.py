@@ -152,8 +152,9 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Show what a .bli file holds; needs no model."""
-    from balle_li.interfaces.batch import describe_stream
+    from balle_li.interfaces.batch import describe_stream, refuse_empty
 
+    refuse_empty(paths)
     failed = 0
     for path in paths:
         try:

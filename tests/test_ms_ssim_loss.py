@@ -34,13 +34,16 @@ def test_it_is_about_one_minus_ms_ssim(photograph, noise):
 
 @pytest.mark.parametrize("quality", [10, 30, 70])
 def test_it_is_about_one_minus_ms_ssim_on_smooth_pictures_too(shared, quality):
-    """Errors of a sky are slow: a loss that counts them at every scale is twice too large."""
+    """Errors of a sky are slow: a loss that counts them at every scale is twice too large.
+
+    MS-SSIM itself has no windows beyond the edge, where this picture is not smooth.
+    """
     with Image.open(shared / "kodak" / "kodim20.png") as image:
         file = BytesIO()
         image.save(file, "JPEG", quality=quality)
         x, x_hat = _pixels(image), _pixels(Image.open(file))
     theirs = 1 - float(ms_ssim(x_hat, x, data_range=1.0))
-    assert float(ms_ssim_loss(x, x_hat)) == pytest.approx(theirs, rel=0.06)
+    assert float(ms_ssim_loss(x, x_hat)) == pytest.approx(theirs, rel=0.1)
 
 
 def test_what_networks_compute_in_bf16_is_measured_in_fp32(photograph):
@@ -71,6 +74,17 @@ def test_each_place_counts_by_its_weight():
     left[..., :64], right[..., 64:] = 4.0, 4.0
     assert 3 * plain < ms_ssim_loss(x, x_hat, left) <= 4 * plain
     assert ms_ssim_loss(x, x_hat, right) < 2 * plain
+
+
+def test_every_pixel_has_a_say_to_the_very_edge():
+    torch.manual_seed(0)
+    x = torch.full((1, 3, 64, 96), 0.5)
+    losses = []
+    for row, column in ((30, 50), (0, 50), (63, 50), (30, 0), (30, 95), (0, 0), (63, 95)):
+        x_hat = x.clone()
+        x_hat[..., row, column] += 0.02
+        losses.append(float(ms_ssim_loss(x, x_hat)))
+    assert max(losses) < 2 * min(losses), losses
 
 
 def test_gradients_pass_and_batches_keep_pictures_apart():

@@ -58,7 +58,7 @@ class MsSsimLoss:
 
 
 class _Scale:
-    """One scale of x, its means and variances in Gaussian windows around every other place, within the picture."""
+    """One scale of x, its means and variances in Gaussian windows around every other place."""
 
     def __init__(self, x: Tensor, weights: Tensor | None) -> None:
         self._x = x
@@ -84,12 +84,15 @@ class _Scale:
 def _windows(side: int) -> Tensor:
     """The matrix that takes the means along one side of a picture, `(windows, side)`.
 
-    A product of matrices takes a fraction of the time of a pooling or a convolution with a window of this size.
+    Beyond the edge the picture is mirrored, so that every place has the same say. A product of matrices takes a fraction of
+    the time of a pooling or a convolution with a window of this size.
     """
-    taps = min(_TAPS, side)
-    first = torch.arange(0, side - taps + 1, min(2, taps))[:, None]
-    place = torch.arange(side)
-    distance = place - (first + (taps - 1) / 2)
-    inside = (place >= first) & (place < first + taps)
-    means = torch.where(inside, torch.exp(-0.5 * (distance / _SIGMA).square()), 0)
+    step = 2 if side % 2 == 0 else 1
+    centre = torch.arange((step - 1) / 2, side, step)[:, None]
+    place = torch.arange(-_TAPS, side + _TAPS)
+    distance = place - centre
+    gauss = torch.where(distance.abs() <= _TAPS / 2, torch.exp(-0.5 * (distance / _SIGMA).square()), 0)
+    inside = place % (2 * side)
+    inside = torch.minimum(inside, 2 * side - 1 - inside)
+    means = torch.zeros(len(centre), side).index_add_(1, inside, gauss)
     return means / means.sum(dim=1, keepdim=True)

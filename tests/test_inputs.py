@@ -31,6 +31,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def set_parameter(section: str, name: str, value: object) -> None:
+    parameters = yaml.safe_load(Path("params.yaml").read_text())
+    parameters[section][name] = value
+    Path("params.yaml").write_text(yaml.safe_dump(parameters))
+
+
 def recorded() -> tuple[object, object]:
     main()
     return tuple(read_json(f"data/00_inputs/{name}.json") for name in ("pictures", "extra_sets"))
@@ -69,9 +75,7 @@ def test_a_changed_file_in_a_linked_folder_is_noticed(project):
 
 @pytest.mark.parametrize("kind", ["auto", "coco"])
 def test_changed_labels_beside_the_folder_are_noticed(project, kind):
-    parameters = yaml.safe_load((project / "params.yaml").read_text())
-    parameters["dataset"]["directory"]["labels"] = kind
-    (project / "params.yaml").write_text(yaml.safe_dump(parameters))
+    set_parameter("dataset", "directory", {"paths": ["photos"], "labels": kind})
     before = recorded()[0]
     labels = text(project / "annotations/instances.json", coco(["below/one.jpg"]))
     added = recorded()[0]
@@ -120,17 +124,13 @@ def test_names_that_are_no_unicode(project):
 
 
 def test_other_sources_have_no_folders(project):
-    parameters = yaml.safe_load((project / "params.yaml").read_text())
-    parameters["dataset"]["source"] = "sample"
-    (project / "params.yaml").write_text(yaml.safe_dump(parameters))
+    set_parameter("dataset", "source", "sample")
     assert recorded()[0] == {}
 
 
 def start_from(place: str | None) -> object:
     """What is recorded where the training starts from `place`."""
-    parameters = yaml.safe_load(Path("params.yaml").read_text())
-    parameters["train"]["init_from"] = place
-    Path("params.yaml").write_text(yaml.safe_dump(parameters))
+    set_parameter("train", "init_from", place)
     main()
     return read_json("data/00_inputs/init_from.json")
 

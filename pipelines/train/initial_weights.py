@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from balle_li.config import RELEASED, ZOO, is_registered
-from balle_li.registry import MODELS
+from balle_li.registry import same_model
 from pipelines.model_places import located
 
 logger = logging.getLogger(__name__)
@@ -27,8 +27,7 @@ def locate(init_from: str | None, model: Mapping[str, Any], tune: str) -> str | 
     if init_from == RELEASED:
         from balle_li.files import read_json
 
-        defaults = MODELS.defaults(model["name"])
-        if defaults | read_json(path / "model.json")["model"] == defaults | dict(model):
+        if same_model(read_json(path / "model.json")["model"], model):
             return str(path)
         logger.info("no released weights are of %s: training starts from scratch", dict(model))
         return None

@@ -92,10 +92,6 @@ class Registry:
         """What a thing takes; one of the package's own is read, not imported. Raises ConfigError as `get` does."""
         return self.own[name].parameters if self.is_own(name) else _parameters(self.get(name))
 
-    def defaults(self, name: str) -> dict[str, Any]:
-        """What a thing takes where its section of params.yaml is silent. Raises ConfigError as `get` does."""
-        return {key: taken.default for key, taken in self.parameters(name).items() if not taken.required}
-
     def arguments(self, name: str, values: Mapping[str, Any], where: str) -> dict[str, Any]:
         """`values` as keyword arguments of the thing, of the right types; `where` is their section in params.yaml.
 
@@ -213,6 +209,16 @@ def metric_named(name: str) -> str:
     found = base if name not in known and base in known else name
     METRICS.check(found)
     return found
+
+
+def same_model(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two sections `model` mean the same network: what one of them leaves out is at its default.
+
+    Raises ConfigError: `one` names an unknown model.
+    """
+    taken = MODELS.parameters(one["name"])
+    defaults = {key: parameter.default for key, parameter in taken.items() if not parameter.required}
+    return defaults | dict(one) == defaults | dict(other)
 
 
 @dataclass(frozen=True)

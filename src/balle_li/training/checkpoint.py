@@ -21,7 +21,7 @@ from balle_li.compute import rank
 from balle_li.errors import BalleLiError, TrainingError
 from balle_li.files import atomic_path
 from balle_li.models.base import CompressionModel
-from balle_li.registry import MODELS
+from balle_li.registry import same_model
 
 LAST = "last.ckpt"  # in a work folder: the whole state of a training
 BEST = "best"  # in a work folder: a folder with the best weights so far, which `init_from` takes
@@ -59,12 +59,8 @@ def load_weights(model: CompressionModel, path: Path) -> dict[str, str]:
         raise TrainingError(f"train.init_from: {error}") from None
     if "model" not in facts:
         raise TrainingError(f"{path} holds no training weights; name a model folder or its {TENSORS_FILE}")
-    found, own, defaults = (
-        json.loads(facts["model"]),
-        {"name": model.name, **model.arguments},
-        MODELS.defaults(model.name),
-    )
-    if defaults | found != defaults | own:
+    found, own = json.loads(facts["model"]), {"name": model.name, **model.arguments}
+    if not same_model(own, found):
         raise TrainingError(f"{path} holds {_said(found)}, not {_said(own)}; set the section model to match")
     try:
         load_state(model, tensors)

@@ -60,7 +60,7 @@ def read_labels(kind: str, root: Path, files: Sequence[Path], pictures: Sequence
     """
     if kind == "none":
         return Labels("none")
-    others = {name: module for name, module in FORMATS.items() if kind in ("auto", name)}
+    others = _formats(kind)
     while others:
         name = next(iter(others))
         module = others.pop(name)
@@ -88,10 +88,17 @@ def label_files(kind: str, root: Path) -> list[Path]:
 
     Raises DatasetError: the folder, or a file that may be one of them, cannot be read.
     """
+    if kind == "none":
+        return []
     files = files_under(root, str(root))
     pictures = pictures_among(files)
-    found = [module.find(root, files, pictures) for name, module in FORMATS.items() if kind in ("auto", name)]
+    found = [module.find(root, files, pictures) for module in _formats(kind).values()]
     return sorted({path for labels in found if labels is not None for path in labels.files})
+
+
+def _formats(kind: str) -> dict[str, ModuleType]:
+    """The formats that `kind` stands for, by name, in the order in which they are tried."""
+    return dict(FORMATS) if kind == "auto" else {kind: FORMATS[kind]}
 
 
 def _lie_in(found: Any) -> bool:
